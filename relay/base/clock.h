@@ -32,7 +32,7 @@ int64_t clock_watch_jump_s(struct clock_watch *watch, int64_t slack_s);
 size_t clock_iso(int64_t wall_us, char *out, size_t size);
 /* RFC 5322: "Sat, 21 Nov 2026 13:27:36 +0000" in the local zone of the machine. `size` at least 40. */
 size_t clock_rfc5322(int64_t wall_us, char *out, size_t size);
-/* "12s", "3m 20s", "4h 05m", "2d 3h": for people. `size` at least 24. */
+/* "12s", "3m 20s", "4h 05m", "2d 3h", a zero rest left out ("5d"): for people. `size` at least 24. */
 size_t clock_span(uint64_t seconds, char *out, size_t size);
 
 #endif

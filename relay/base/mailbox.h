@@ -5,9 +5,9 @@
  * the receiver, who runs `open` on its own thread when it drains the mailbox.
  * Posting never blocks for long, never fails and may be done from any thread.
  *
- * `wake` is called when a letter arrives in an empty mailbox: net/loop gives
- * uv_async_send, a unit test drains by hand, a thread of ours may wait on the
- * mailbox itself.
+ * `wake` is called, under the lock, when a letter arrives in an empty mailbox:
+ * net/loop gives uv_async_send, a unit test drains by hand, a thread of ours
+ * may wait on the mailbox itself.
  */
 #ifndef WAYPOST_BASE_MAILBOX_H
 #define WAYPOST_BASE_MAILBOX_H
@@ -48,6 +48,10 @@ size_t mailbox_drain(struct mailbox *mailbox);
  * there is something, timeout_ms passed (UINT64_MAX: for ever), or the mailbox
  * is closed. NULL on timeout or close. The list is linked by `next`, oldest first. */
 struct letter *mailbox_wait(struct mailbox *mailbox, uint64_t timeout_ms);
-void mailbox_close(struct mailbox *mailbox); /* wakes the waiter; later letters are still kept */
+/* The same for several threads that share one mailbox: each takes one letter. */
+struct letter *mailbox_wait_one(struct mailbox *mailbox, uint64_t timeout_ms);
+/* Wakes the waiters; what is there and what still comes can be taken, and a
+ * wait on the empty mailbox gives NULL at once. */
+void mailbox_close(struct mailbox *mailbox);
 
 #endif

@@ -62,6 +62,8 @@ void str_lower(char *s, size_t len);            /* ASCII, in place */
 uint64_t str_hash(struct str s, uint64_t seed); /* not for secrets */
 bool str_is_ascii(struct str s);
 bool str_is_utf8(struct str s); /* well-formed, RFC 3629 */
+/* Bytes of the well-formed UTF-8 sequence that s begins with; 0: it does not. */
+size_t str_utf8(struct str s, uint32_t *out_point);
 
 /* Malloc that aborts: allocation failure is not a case anyone handles. */
 void *mem_alloc(size_t size); /* zeroed */

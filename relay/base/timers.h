@@ -4,7 +4,8 @@
  * Pure: the owner passes `now_ms` of whatever clock it keeps, so a simulation
  * runs a week in a moment. A timer fires once. Starting a running timer moves
  * it. Stopping is immediate and always safe, also from inside a timer's own
- * function or another's. One thread.
+ * function or another's. What a timer's function starts for now or earlier is
+ * due one millisecond later, so that a run always ends. One thread.
  */
 #ifndef WAYPOST_BASE_TIMERS_H
 #define WAYPOST_BASE_TIMERS_H
@@ -27,6 +28,7 @@ struct timers {
     struct timer **heap;
     size_t count, cap;
     uint64_t order;
+    uint64_t floor_ms; /* while a run is under way: nothing starts earlier */
 };
 
 void timers_init(struct timers *timers);

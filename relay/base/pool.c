@@ -1,0 +1,187 @@
+/*
+ * pool.c - one mailbox of jobs and up to so many threads per class.
+ *
+ * Threads are made when a job finds none idle. Everything that posters on
+ * several loops share is an atomic or inside the mailbox.
+ */
+#include "relay/base/pool.h"
+
+#include "relay/base/str.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct pool_slot {
+    atomic_bool taken; /* a thread runs, or is being made */
+    pthread_t thread;
+};
+
+struct pool_line {
+    struct mailbox jobs;
+    const char *word;
+    struct pool_slot *slots;
+    unsigned slot_count;
+    size_t most; /* waiting jobs; 0: no bound */
+    atomic_size_t waiting;
+    atomic_size_t idle;
+    atomic_size_t alive; /* counted before a thread is made */
+};
+
+struct pool {
+    bool threads_off;
+    struct pool_line lines[POOL_CLASS_COUNT];
+};
+
+static const struct {
+    const char *word;
+    unsigned threads;
+    size_t most;
+} classes[] = {
+#define X(name, word, threads, most) { word, threads, most },
+    POOL_CLASS_MAP(X)
+#undef X
+};
+
+struct pool *pool_new(unsigned cores, bool threads_off)
+{
+    struct pool *pool = mem_alloc(sizeof(*pool));
+
+    pool->threads_off = threads_off;
+    for (size_t i = 0; i < POOL_CLASS_COUNT; i++) {
+        struct pool_line *line = &pool->lines[i];
+        mailbox_init(&line->jobs, NULL, NULL);
+        line->word = classes[i].word;
+        line->most = classes[i].most;
+        line->slot_count = classes[i].threads ? classes[i].threads : cores;
+        if (line->slot_count == 0)
+            line->slot_count = 1;
+        line->slots = mem_alloc(line->slot_count * sizeof(line->slots[0]));
+    }
+    return pool;
+}
+
+static struct job *job_of(struct letter *letter)
+{
+    return (struct job *)(void *)((char *)letter - offsetof(struct job, letter));
+}
+
+static void open_done(struct letter *letter)
+{
+    struct job *job = job_of(letter);
+
+    job->done(job);
+}
+
+static void run_job(struct job *job)
+{
+    job->run(job);
+    job->letter.open = open_done;
+    mailbox_post(job->reply_to, &job->letter);
+}
+
+/* Jobs posted while a first thread was being made, which then failed. */
+static void run_rest(struct pool_line *line)
+{
+    struct letter *letter;
+
+    while ((letter = mailbox_wait_one(&line->jobs, 0)))
+        run_job(job_of(letter));
+}
+
+void pool_free(struct pool **pool)
+{
+    struct pool *p = *pool;
+
+    if (!p)
+        return;
+    for (size_t i = 0; i < POOL_CLASS_COUNT; i++)
+        mailbox_close(&p->lines[i].jobs);
+    for (size_t i = 0; i < POOL_CLASS_COUNT; i++) {
+        struct pool_line *line = &p->lines[i];
+        for (unsigned n = 0; n < line->slot_count; n++) {
+            if (atomic_load(&line->slots[n].taken))
+                pthread_join(line->slots[n].thread, NULL);
+        }
+        run_rest(line);
+        mailbox_clear(&line->jobs);
+        free(line->slots);
+    }
+    free(p);
+    *pool = NULL;
+}
+
+static void *worker(void *arg)
+{
+    struct pool_line *line = arg;
+
+    for (;;) {
+        atomic_fetch_add(&line->idle, 1);
+        struct letter *letter = mailbox_wait_one(&line->jobs, UINT64_MAX);
+        atomic_fetch_sub(&line->idle, 1);
+        if (!letter)
+            return NULL;
+        atomic_fetch_sub(&line->waiting, 1);
+        run_job(job_of(letter));
+    }
+}
+
+/* Workers take no signals: those are for the thread that handles them. */
+static bool start_thread(struct pool_line *line, struct pool_slot *slot)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&slot->thread, NULL, worker, line);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return false;
+    pthread_setname_np(slot->thread, line->word);
+    return true;
+}
+
+static void add_thread(struct pool_line *line)
+{
+    for (unsigned n = 0; n < line->slot_count; n++) {
+        bool free_slot = false;
+        if (!atomic_compare_exchange_strong(&line->slots[n].taken, &free_slot, true))
+            continue;
+        atomic_fetch_add(&line->alive, 1);
+        if (start_thread(line, &line->slots[n]))
+            return;
+        atomic_fetch_sub(&line->alive, 1);
+        atomic_store(&line->slots[n].taken, false);
+        return;
+    }
+}
+
+enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
+{
+    struct pool_line *line = &pool->lines[kind];
+
+    if (pool->threads_off) {
+        run_job(job);
+        return ERR_OK;
+    }
+    size_t ahead = atomic_fetch_add(&line->waiting, 1);
+    if (line->most && ahead >= line->most) {
+        atomic_fetch_sub(&line->waiting, 1);
+        return ERR_BUSY;
+    }
+    if (ahead >= atomic_load(&line->idle))
+        add_thread(line);
+    if (atomic_load(&line->alive) == 0) {
+        /* The system refuses us even one thread: slow beats lost. */
+        atomic_fetch_sub(&line->waiting, 1);
+        run_job(job);
+        return ERR_OK;
+    }
+    mailbox_post(&line->jobs, &job->letter);
+    return ERR_OK;
+}
+
+size_t pool_waiting(struct pool *pool, enum pool_class kind)
+{
+    return atomic_load(&pool->lines[kind].waiting);
+}
