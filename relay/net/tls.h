@@ -1,0 +1,57 @@
+/*
+ * tls.h - TLS contexts: certificates to show, certificates to ask for.
+ *
+ * A tls_server holds one or more certificate/key pairs chosen by SNI (the
+ * first is the default) and is immutable: a reload builds a new one and swaps
+ * it, running sessions keep theirs. A tls_client holds one trust store and a
+ * session cache per destination, shared by all loops (its own lock); CA files
+ * are loaded when first needed.
+ */
+#ifndef WAYPOST_NET_TLS_H
+#define WAYPOST_NET_TLS_H
+
+#include "relay/base/err.h"
+#include "relay/mail/policy.h"
+
+struct tls_server;
+struct tls_client;
+
+struct tls_pair {
+    const char *certificate, *key;
+}; /* PEM files; chain in the certificate file */
+
+/* Checks that files are readable, that each key matches its certificate, dates and chain order. */
+enum err tls_server_new(const struct tls_pair *pairs, size_t count, struct tls_server **out_server,
+                        struct fault *fault);
+struct tls_server *tls_server_ref(struct tls_server *server); /* any thread */
+void tls_server_unref(struct tls_server **server);
+/* Wall seconds when the first of its certificates expires. */
+int64_t tls_server_expires_at(const struct tls_server *server);
+
+/* ca_file NULL: the system's bundle. */
+enum err tls_client_new(const char *ca_file, struct tls_client **out_client, struct fault *fault);
+void tls_client_free(struct tls_client **client);
+
+struct tlsa { /* RFC 6698; only usages 2 and 3 count for SMTP (RFC 7672) */
+    uint8_t usage, selector, matching;
+    const uint8_t *data;
+    size_t len;
+};
+
+struct tls_request {
+    const char
+        *host; /* SNI and reference identity: the MX host or smarthost name; or an IP literal */
+    const char *also_name; /* a second reference identity (DANE: the recipient domain), or NULL */
+    enum policy_level level;
+    const struct tlsa *tlsa; /* level DANE */
+    size_t tlsa_count;
+    const char *session_key; /* cache key: destination and level; NULL: no resumption */
+};
+/* A handshake that does not meet the level fails with ERR_TLS; for levels below
+ * verified the facts tell what was proved all the same. */
+
+/* For `waypost check`, `user`, quickstart: a self-signed certificate. Files 0600 for the key. */
+enum err tls_self_signed(const char *hostname, const char *certificate, const char *key,
+                         struct fault *fault);
+
+#endif
