@@ -3,8 +3,8 @@
  *
  * The lane is computed at intake from routes, sender and recipient, and is the
  * same until a reload changes the routes. Text form "ROUTE/PLACE": the route's
- * name, and the recipient domain for MX routes ("direct/example.com") or "*" for a
- * smarthost route ("ses/..." is one lane: "ses/*"). Pure.
+ * name, then the recipient domain for MX routes ("direct/example.com") or a lone
+ * star for a smarthost route, which is one lane whatever the domain. Pure.
  */
 #ifndef WAYPOST_MAIL_LANE_H
 #define WAYPOST_MAIL_LANE_H

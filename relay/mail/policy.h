@@ -46,9 +46,13 @@ struct tls_facts {
 
 const char *policy_word(enum policy_level level);
 bool policy_parse(struct str word, enum policy_level *out_level);
-bool policy_needs_tls(enum policy_level level); /* required and up (dane only after the verdict) */
-bool policy_needs_identity(enum policy_level level); /* verified, implicit, dane with records */
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified" for hops and Received; cut to size. */
+/* Of a verdict: DANE there means that usable records were found (without them
+ * the verdict is OPPORTUNISTIC). */
+bool policy_needs_tls(enum policy_level level);      /* required and up */
+bool policy_needs_identity(enum policy_level level); /* verified, implicit, dane */
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified" for hops and Received; the last
+ * word (verified, dane, unverified) is left out when nobody looked. Cut to
+ * size; empty when not encrypted. */
 size_t tls_facts_line(const struct tls_facts *facts, char *out, size_t size);
 
 #endif
