@@ -1,0 +1,51 @@
+/*
+ * body.h - the content of a message: written once, sealed, then only read.
+ *
+ * In memory up to a limit, then a side file in the store's folder. A sealed
+ * body is immutable and counted atomically: the only object threads share.
+ * Side files are named by the message id; the record that `accept` commits
+ * names them, files without a record are removed at start.
+ */
+#ifndef WAYPOST_QUEUE_BODY_H
+#define WAYPOST_QUEUE_BODY_H
+
+#include "relay/base/err.h"
+#include "relay/base/msgid.h"
+#include "relay/base/str.h"
+
+#define BODY_INLINE_MAX ((size_t)256 * 1024)
+#define BODY_WINDOW ((size_t)64 * 1024) /* how much of a side file is held in memory at once */
+
+struct body;
+
+struct body *body_of_bytes(struct str bytes);            /* copies */
+struct body *body_of_buffer(char *malloced, size_t len); /* takes */
+struct body *body_ref(struct body *body);                /* any thread */
+void body_unref(struct body **body);                     /* any thread; does not remove a file */
+uint64_t body_size(const struct body *body);
+bool body_is_inline(const struct body *body, struct str *out_view);
+const char *body_file(const struct body *body); /* file name inside the folder; NULL when inline */
+
+/* Blocking for side files (disk class); *out_len 0 at the end. Any thread, any number at once. */
+enum err body_read(struct body *body, uint64_t offset, void *out, size_t size, size_t *out_len,
+                   struct fault *fault);
+
+/* ---- writing ---- */
+
+struct body_writer;
+
+/* folder NULL: memory only, whatever the size (store_mem). */
+struct body_writer *body_writer_new(const char *folder, const struct msgid *id);
+/* Never blocks. True: over a limit, call body_writer_flush() on a disk worker
+ * before adding much more (what was added is kept either way). */
+bool body_writer_add(struct body_writer *writer, struct str bytes);
+/* Blocking: move what is in memory to the side file. */
+enum err body_writer_flush(struct body_writer *writer, struct fault *fault);
+uint64_t body_writer_size(const struct body_writer *writer);
+bool body_writer_has_file(const struct body_writer *writer); /* sealing will block */
+/* Blocking when there is a file: written, synced, its folder synced. */
+enum err body_writer_seal(struct body_writer *writer, struct body **out_body, struct fault *fault);
+/* Drops what was written when it was not sealed, its file too. */
+void body_writer_free(struct body_writer **writer);
+
+#endif

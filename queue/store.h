@@ -1,0 +1,228 @@
+/*
+ * store.h - what makes messages durable. It speaks of mail, not of keys.
+ *
+ * Always asynchronous: a request is embedded by its caller, posted, and comes
+ * back as a letter in `reply_to` once it is done, never before the posting
+ * call returned. Until then the store owns it and what it points to. Any
+ * thread may post. A request's `err` and `fault` say how it went.
+ *
+ * Durability: an accept or settle that came back with ERR_OK is on disk,
+ * synced. One that came back with an error changed nothing.
+ *
+ * Leases: a claimed (message, lane) is leased in memory until it is settled or
+ * unclaimed; nobody else can claim it. After a crash everything unsettled is
+ * due again: delivery is at least once.
+ *
+ * Which recipients are due: QUEUED, due_at <= now, not leased. Mail sits in its
+ * lane's window in memory (no index entry, head and body at hand) or has an
+ * index entry on disk; callers cannot tell.
+ *
+ * Fairness inside a lane: claims go round robin over senders, so that one
+ * sender's newsletter does not hold up another's message.
+ */
+#ifndef WAYPOST_QUEUE_STORE_H
+#define WAYPOST_QUEUE_STORE_H
+
+#include "queue/message.h"
+#include "relay/base/hop.h"
+#include "relay/base/mailbox.h"
+#include "relay/base/pool.h"
+#include "relay/mail/lane.h"
+
+struct store;
+
+struct store_options {
+    const char *folder;   /* made when missing; store_mem: NULL */
+    uint64_t quota_bytes; /* how much may be queued; 0: half of what is free at open */
+    uint64_t
+        reserve_bytes; /* kept free on the disk; 0: 1/64 of the disk, at most 256 MiB, at least 1 MiB */
+    uint64_t map_bytes;  /* 0: 1 TiB */
+    size_t window_bytes; /* message bytes held in memory for fresh mail; 0: 64 MiB */
+    bool read_only;      /* the daemon is down: list, get only */
+    struct pool *pool;   /* disk class */
+    struct hop_ring
+        *ring; /* for the writer thread's own hops (quarantine, disk full); may be NULL */
+    int64_t (*wall_us)(void); /* NULL: clock_wall_us; the simulation passes its own */
+};
+
+/* ---- what callers ask for ---- */
+
+struct store_request {
+    struct letter letter; /* used by the store; its `open` calls `done` */
+    struct mailbox *reply_to;
+    void (*done)(struct store_request *request); /* on reply_to's thread */
+    unsigned op;                                 /* used by the store */
+    enum err err;
+    struct fault fault;
+};
+
+struct store_accept {
+    struct store_request request;
+    struct message *message; /* the store takes a reference of its own while it needs one */
+};
+
+/* Some due recipients of one message, in one lane. */
+struct claim {
+    struct claim *next;
+    struct message *message; /* a reference; the caller gives it up with claim_free */
+    char *lane;
+    uint32_t *indexes; /* into message->envelope.recipients */
+    size_t count;
+    int64_t due_at; /* the earliest of theirs */
+};
+
+struct store_claim {
+    struct store_request request;
+    const char *lane;
+    size_t max; /* messages */
+    int64_t now_s;
+    struct claim *claims; /* out: list, maybe empty */
+    bool more;            /* out: others are due now too */
+    int64_t next_due;     /* out: when the next becomes due (wall s), 0: nothing is queued there */
+};
+
+/* What became of one recipient of a claim. */
+struct verdict {
+    uint32_t index;             /* into the claim's message's recipients */
+    enum recipient_state state; /* DELIVERED, FAILED or QUEUED (try again at due_at) */
+    bool attempted;             /* counts as an attempt */
+    bool warned;                /* a delay warning goes with it */
+    int64_t due_at;
+    enum stage stage;
+    enum class kind;
+    struct str status, host, said, cause, fix; /* views, valid until done */
+};
+
+struct settlement {
+    struct claim *claim;      /* stays the caller's; its lease ends when done */
+    struct verdict *verdicts; /* one for each of the claim's recipients */
+    size_t verdict_count;
+    struct message *dsn; /* accepted in the same transaction; NULL: none is owed */
+};
+
+struct store_settle {
+    struct store_request request;
+    struct settlement *settlements;
+    size_t count;
+};
+
+/* Which entries: empty or zero fields match everything. */
+struct store_filter {
+    struct msgid id;      /* nil: any */
+    struct str lane;      /* lane_matches */
+    struct str sender;    /* addr_matches pattern; "<>": the null one */
+    struct str recipient; /* addr_matches pattern */
+    struct str user;
+    int64_t older_than; /* arrived before (wall s) */
+    int64_t newer_than; /* arrived after */
+    bool any_state;     /* false: `state` counts */
+    enum recipient_state state;
+    bool deferred_only; /* attempted at least once and queued */
+};
+
+enum store_change_kind {
+    STORE_HOLD,
+    STORE_RELEASE, /* due now */
+    STORE_RETRY,   /* due now */
+    STORE_DROP,    /* no DSN */
+    STORE_REROUTE, /* lane_of() says where it belongs now */
+};
+struct store_change {
+    struct store_request request;
+    enum store_change_kind kind;
+    struct store_filter filter;
+    /* REROUTE: writes the lane for this sender and recipient; called on a store thread */
+    void (*reroute)(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                    char out_lane[LANE_MAX]);
+    void *arg;
+    uint64_t recipients; /* out: how many were changed (leased ones are changed when settled) */
+    uint64_t messages;   /* out */
+};
+
+/* A page of the queue, oldest first. Leased ones are listed too. */
+struct store_list {
+    struct store_request request;
+    struct store_filter filter;
+    struct msgid after;         /* nil: from the start */
+    size_t max;                 /* messages */
+    struct envelope *envelopes; /* out: array, malloc'd; free with store_list_clear */
+    bool *is_corrupt;           /* out: per item; then only the id is valid */
+    size_t count;
+    bool more;
+};
+
+struct store_get {
+    struct store_request request;
+    struct msgid id;
+    bool with_content;       /* head and body too */
+    struct message *message; /* out: a reference; ERR_NOT_FOUND in err */
+};
+
+/* Lanes that have mail, with what is known without reading it. */
+struct lane_info {
+    char *lane;
+    uint64_t queued, held; /* recipients */
+    int64_t next_due;      /* wall s; 0: nothing queued */
+    int64_t oldest;        /* arrival, wall s, of the oldest entry known; 0: not known */
+    bool leased;           /* some of it is being attempted */
+};
+struct store_lanes {
+    struct store_request request;
+    const char *after; /* NULL: from the start, by name */
+    size_t max;
+    struct lane_info *lanes; /* out: array; free with store_lanes_clear */
+    size_t count;
+    bool more;
+};
+
+/* ---- the calls ---- */
+
+void store_accept(struct store *store, struct store_accept *request);
+void store_claim(struct store *store, struct store_claim *request);
+void store_settle(struct store *store, struct store_settle *request);
+void store_change(struct store *store, struct store_change *request);
+void store_list(struct store *store, struct store_list *request);
+void store_get(struct store *store, struct store_get *request);
+void store_lanes(struct store *store, struct store_lanes *request);
+
+/* Give claims back untouched: due again at once. Memory only; any thread. */
+void store_unclaim(struct store *store, struct claim **claims);
+void claim_free(struct claim **claim); /* one claim, after it was settled */
+void store_list_clear(struct store_list *list);
+void store_lanes_clear(struct store_lanes *lanes);
+
+/* Tell when a lane gets something due, or due earlier than before; also once
+ * for every lane with mail right after this call (what was found at open).
+ * Called on a store thread: must not block, must not call the store. */
+typedef void store_ready_fn(void *arg, const char *lane, int64_t due_at);
+void store_watch(struct store *store, store_ready_fn *fn, void *arg);
+
+enum store_state { STORE_FINE, STORE_FULL_QUOTA, STORE_FULL_DISK, STORE_BROKEN };
+struct store_health {
+    enum store_state state; /* anything but FINE: answer 452 4.3.1 at MAIL */
+    uint64_t queued_bytes, quota_bytes, disk_free_bytes;
+    uint64_t messages; /* in the queue */
+    uint64_t recipients_queued, recipients_held;
+    uint64_t corrupt;                           /* quarantined records */
+    uint64_t commits, commit_ns_sum, batch_sum; /* since open */
+    size_t waiting;                             /* requests the writer has not taken yet */
+    int64_t oldest_s;                           /* arrival of the oldest message; 0: none */
+};
+/* Cheap: no I/O, any thread. */
+void store_health(struct store *store, struct store_health *out_health);
+/* Requests posted and not yet answered, claims in memory being made included. */
+size_t store_outstanding(struct store *store);
+
+const char *store_folder(struct store *store); /* for body_writer_new; NULL: memory only */
+
+/* ---- backends: one row each ---- */
+
+/* Refuses (ERR_BUSY) when another process serves the same folder. */
+enum err store_open_lmdb(const struct store_options *options, struct store **out_store,
+                         struct fault *fault);
+enum err store_open_mem(const struct store_options *options, struct store **out_store,
+                        struct fault *fault);
+/* Waits for what was posted. */
+void store_close(struct store **store);
+
+#endif
