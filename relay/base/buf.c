@@ -192,3 +192,33 @@ bool buf_escaped(struct buf *buf, struct str s, size_t max_in)
         buf->len = before;
     return ok;
 }
+
+static bool json_point(struct buf *buf, uint32_t point)
+{
+    if (point <= 0xFFFF)
+        return buf_printf(buf, "\\u%04x", point);
+    point -= 0x10000;
+    return buf_printf(buf, "\\u%04x\\u%04x", 0xD800 + (point >> 10), 0xDC00 + (point & 0x3FF));
+}
+
+bool buf_json(struct buf *buf, struct str s)
+{
+    size_t before = buf->len;
+    bool ok = buf_char(buf, '"');
+
+    while (ok && s.len) {
+        uint32_t point = 0;
+        size_t len = str_utf8(s, &point);
+        if (len && (point == '"' || point == '\\'))
+            ok = buf_char(buf, '\\') && buf_char(buf, (char)point);
+        else if (len && !is_unsafe(point))
+            ok = buf_append(buf, s.at, len);
+        else
+            ok = json_point(buf, len ? point : (unsigned char)s.at[0]);
+        s = str_from(s, len ? len : 1);
+    }
+    ok = ok && buf_char(buf, '"');
+    if (!ok)
+        buf->len = before;
+    return ok;
+}

@@ -47,9 +47,14 @@ char *buf_take(struct buf *buf,
                size_t *out_len); /* NUL-terminated, yours to free; buf is empty after */
 
 /* Text that came from outside, made safe to show: control characters, DEL,
- * invalid UTF-8 and U+0080-U+009F become \xNN, backslash becomes \\; at most
+ * invalid UTF-8, U+0080-U+009F and what breaks lines or turns the writing
+ * direction become \xNN, backslash becomes \\; at most
  * `max_in` input bytes are shown, then "...". Never starts a new line or a
  * terminal sequence. */
 bool buf_escaped(struct buf *buf, struct str s, size_t max_in);
+
+/* The same as a JSON string with its quotes: what buf_escaped() would not show
+ * becomes \uXXXX; a byte that is not UTF-8 becomes the \u00XX of its value. */
+bool buf_json(struct buf *buf, struct str s);
 
 #endif

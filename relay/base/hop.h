@@ -93,8 +93,10 @@ struct hop {
 size_t hop_encode(const struct hop *hop, void *out, size_t size);
 enum err hop_decode(struct str bytes, struct hop *out_hop);
 
-/* Renderings. hop_line: one line "stage=... result=..." without time and
- * without line end; hop_json: one JSON object. Both escape what came from outside. */
+/* Renderings. hop_line: one line "stage=... side=... result=..." without time
+ * and without line end; hop_json: one JSON object, with "time" (when it ended)
+ * and "level". Keys come in a fixed order. Both escape what came from outside. */
+const char *hop_weight_word(enum hop_weight weight);
 void hop_line(const struct hop *hop, struct buf *out);
 void hop_json(const struct hop *hop, struct buf *out);
 
