@@ -8,8 +8,9 @@
  * be written says how many were lost.
  *
  * Text form:  2026-11-21T13:27:36.123Z info id=... session=... stage=rcpt ...
- * Journal and stderr under systemd: the same without the time, behind "<N>"
- * (sd-daemon priority). Syslog: RFC 3164 datagram to /dev/log, facility mail.
+ * Journal (stderr, and stdout when systemd says that it is the journal): the
+ * same without the time, behind "<N>" (sd-daemon priority). Syslog: RFC 3164
+ * datagram to /dev/log, facility mail.
  */
 #ifndef WAYPOST_BASE_LOG_H
 #define WAYPOST_BASE_LOG_H
@@ -34,7 +35,7 @@ struct log_options {
     enum log_to to;
     enum log_format format;
     enum hop_weight level; /* quieter hops are left out */
-    const char *path;      /* LOG_TO_FILE only; copied */
+    const char *path;      /* the file; for syslog the socket, NULL: /dev/log. Copied */
 };
 
 struct log;
