@@ -29,6 +29,7 @@ enum {
     ADDR_ALLOW_NULL = 1 << 0, /* "<>" */
     ADDR_ALLOW_UTF8 = 1 << 1, /* RFC 6531 */
     ADDR_ALLOW_BARE = 1 << 2, /* local part without a domain ("<postmaster>", "root") */
+    ADDR_ALLOW_LONG = 1 << 3, /* no limit on the local part: a header field, not a path */
 };
 
 /* A path in angle brackets at the start of `in`, source route dropped (RFC 5321
