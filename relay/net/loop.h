@@ -29,7 +29,8 @@ struct loop_options {
 enum err loop_new(const struct loop_options *options, struct loop **out_loop, struct fault *fault);
 /* Runs until loop_stop() and until every stream, listener and timer is gone. */
 void loop_run(struct loop *loop);
-void loop_stop(struct loop *loop); /* on the loop's thread */
+void loop_stop(struct loop *loop); /* on the loop's thread; lingering streams are cut short */
+/* Opens the letters that are still there. Nobody may post any more. */
 void loop_free(struct loop **loop);
 
 uint64_t loop_now_ms(const struct loop *loop); /* monotonic, cached per turn */
@@ -45,7 +46,7 @@ void loop_timer_stop(struct loop *loop, struct timer *timer);
 
 /* Call fn(arg) after the present callback has returned, before waiting again. */
 struct deferred {
-    struct deferred *next;
+    struct deferred *next, **link; /* link: what points at us */
     loop_fn *fn;
     void *arg;
     bool is_queued;
