@@ -22,6 +22,9 @@ struct body *body_of_bytes(struct str bytes);            /* copies */
 struct body *body_of_buffer(char *malloced, size_t len); /* takes */
 struct body *body_ref(struct body *body);                /* any thread */
 void body_unref(struct body **body);                     /* any thread; does not remove a file */
+/* Give it up and remove its file too: for a body that no record will name (a
+ * replaced or temporary copy). Blocks for side files. */
+void body_discard(struct body **body);
 uint64_t body_size(const struct body *body);
 bool body_is_inline(const struct body *body, struct str *out_view);
 const char *body_file(const struct body *body); /* file name inside the folder; NULL when inline */

@@ -44,6 +44,9 @@ struct arrival_facts {
     struct str client_address; /* for Received: "192.0.2.1" or "IPv6:..." */
     uint64_t session;          /* for hops */
     bool is_submission;        /* add missing fields */
+    /* May this From mailbox be used? NULL: any may. Called inside arrival_end(). */
+    bool (*from_ok)(void *arg, struct str address, struct reply *out_refusal);
+    void *from_arg;
 };
 
 /* `envelope` is copied; its id is given here (arrival_id). Everything in facts is copied. */

@@ -1,0 +1,79 @@
+/*
+ * arrival.h - one message on its way in; shared by intake's own files only.
+ *
+ * receiving -> making (pool) -> storing -> gone. `busy` says whether a job or a
+ * store request holds pointers into it: then an abort only cuts the caller off.
+ */
+#ifndef WAYPOST_INTAKE_ARRIVAL_H
+#define WAYPOST_INTAKE_ARRIVAL_H
+
+#include "relay/base/container.h"
+#include "relay/intake/intake.h"
+#include "relay/mail/addr.h"
+#include "relay/mail/fixup.h"
+
+#include <stdlib.h>
+
+struct intake {
+    struct loop *loop;
+    struct intake_options options; /* hostname and routes are the caller's */
+    size_t busy;
+};
+
+struct arrival {
+    struct intake *intake;
+    struct message *message;
+    struct arena arena; /* facts, and what fixup found */
+    struct arrival_facts facts;
+    struct keyring *keyring; /* a reference, as of the beginning */
+    int64_t began_us;
+
+    /* receiving */
+    struct header_scan scan;
+    struct buf head_raw;
+    bool first_line_judged, head_done;
+    struct body_writer *writer;
+    struct job job; /* flush, then make */
+    bool busy;
+    bool aborted;
+    arrival_room_fn *room;
+    void *room_arg;
+    struct reply refusal; /* code 0: none so far */
+
+    /* making */
+    struct arrival_end end;
+    struct fixup_facts found;
+    struct buf head;
+    struct buf signatures;
+    struct buf signer_words;
+    unsigned signature_count;
+    bool wants_signature;
+    bool was_converted;
+    struct fault fault;
+    int64_t making_us, made_us;
+
+    /* handing over */
+    struct store_accept accept;
+    arrival_done_fn *done;
+    arrival_made_fn *made;
+    void *done_arg;
+    struct deferred deferred;
+};
+
+/* arrival_head.c: mend and judge the header, lanes, From rights. False: refusal is set. */
+bool arrival_mend(struct arrival *arrival);
+
+/* arrival_make.c: seal, convert, sign; runs on a worker. refusal is set when it fails. */
+void arrival_make(struct arrival *arrival);
+bool arrival_needs_worker(const struct arrival *arrival);
+bool arrival_seal(struct arrival *arrival); /* blocks only when there is a side file */
+
+/* arrival_hop.c: what the loop tells about it */
+void arrival_tell_received(const struct arrival *arrival);
+void arrival_tell_made(const struct arrival *arrival);
+void arrival_tell_queued(const struct arrival *arrival);
+
+void arrival_refuse(struct arrival *arrival, unsigned code, struct status status, const char *text);
+void arrival_refuse_store(struct arrival *arrival, enum err err);
+
+#endif
