@@ -183,7 +183,7 @@ static void wrote(struct sink *sink, size_t len)
     sink->mid_line = all.at[len - 1] != '\n';
     buf_consume(&sink->pending, len);
     sink->stuck = false;
-    if (len >= sink->told_len)
+    if (len >= sink->told_len || sink->pending.len == 0)
         sink->told = 0;
     else
         sink->told_len -= len;
