@@ -48,14 +48,15 @@ struct line_content {
 };
 
 void line_content_init(struct line_content *content);
-/* Undo dot-stuffing. Takes from `in`, writes at most in.len + 2 octets to `out`;
+/* Undo dot-stuffing. Takes from `in`, writes at most in.len + 1 octets to `out`;
  * returns octets written and *out_used octets taken. Stops right behind the
  * final CRLF "." CRLF (content->ended); the CRLF before the dot belongs to the content. */
 size_t line_content_decode(struct line_content *content, struct str in, char *out,
                            size_t *out_used);
-/* The same judgement for BDAT's raw octets, which are not changed. Call once
- * per chunk piece; `last` with the final one (a missing final CRLF is noted in `state`). */
+/* The same judgement for BDAT's raw octets, which are not changed. Call it for
+ * each piece, chunk after chunk, and _finish behind the last: a CR there is bare. */
 void line_content_inspect(struct line_content *content, struct str in);
+void line_content_finish(struct line_content *content);
 bool line_content_lacks_crlf(const struct line_content *content); /* content does not end in CRLF */
 
 /* ---- content out ---- */
@@ -67,5 +68,6 @@ void line_stuff_init(struct line_stuff *stuff);
 /* Dot-stuff canonical (CRLF) text into `out`, which must have room for
  * 2 * in.len; returns octets written. */
 size_t line_stuff(struct line_stuff *stuff, struct str in, char *out);
+bool line_stuff_at_start(const struct line_stuff *stuff); /* the text so far ends in CRLF */
 
 #endif

@@ -29,8 +29,10 @@ struct smtp_server_options {
     unsigned mechanisms; /* MECHANISM_* offered; 0: no AUTH */
     uint64_t size_max;   /* octets; 552 above */
     size_t line_max; /* command line, 2048 (RFC 5321's 512 plus extensions); AUTH lines: 12288 */
-    unsigned recipients_max;     /* then 452 4.5.3 */
-    unsigned errors_max;         /* then 421 4.7.0 and close */
+    bool bare_addresses;     /* MAIL and RCPT without a domain are taken; the driver completes them
+                            (<postmaster> always is, as a recipient) */
+    unsigned recipients_max; /* then 452 4.5.3 */
+    unsigned errors_max;     /* then 421 4.7.0 and close */
     uint64_t command_timeout_ms; /* from the start of a line, or idle between commands */
     uint64_t data_timeout_ms;    /* between pieces of content */
     uint64_t
@@ -54,6 +56,8 @@ enum smtp_server_event_kind {
     SMTP_SERVER_CLOSE, /* the machine gave up (errors, timeout, HTTP): close when output is sent */
 };
 
+/* Views stay valid until the event is answered; CONTENT's until the next call
+ * of any function but output() and the plain facts. */
 struct smtp_server_event {
     enum smtp_server_event_kind kind;
     struct str helo;              /* EHLO: name said */
@@ -92,7 +96,8 @@ void smtp_server_answer(struct smtp_server *server, const struct reply *reply);
 /* 334 with this base64 text (may be empty). */
 void smtp_server_challenge(struct smtp_server *server, struct str base64);
 
-/* Octets to write; sent() drops them from the front. */
+/* Octets to write; sent() drops them from the front. A client that does not
+ * read its replies is not served further: call next() again after sent(). */
 struct str smtp_server_output(const struct smtp_server *server);
 void smtp_server_sent(struct smtp_server *server, size_t len);
 
