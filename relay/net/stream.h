@@ -64,7 +64,7 @@ struct tls_request;
 void stream_tls_client(struct stream *stream, struct tls_client *tls,
                        const struct tls_request *request);
 const struct tls_facts *stream_tls_facts(const struct stream *stream);
-/* RFC 9266 / 5929 channel binding for SCRAM-PLUS; empty when there is none. */
+/* Channel binding for SCRAM-PLUS: tls-exporter (RFC 9266), so with TLS 1.3 only; else empty. */
 struct str stream_channel_binding(const struct stream *stream);
 
 const struct endpoint *stream_peer(const struct stream *stream);
@@ -73,7 +73,8 @@ const struct fault *stream_fault(const struct stream *stream); /* after STREAM_E
 /* uid of the process at the other end of a unix socket; false: not known. */
 bool stream_peer_uid(const struct stream *stream, uint32_t *out_uid);
 
-/* Send what is pending (at most linger_ms), say goodbye, free. NULLs the pointer. */
+/* Send what is pending (for 10 s at most, a moment when the loop is stopping), say goodbye,
+ * free. NULLs the pointer. */
 void stream_close(struct stream **stream);
 /* Drop what is pending and free at once. */
 void stream_abort(struct stream **stream);
@@ -85,12 +86,13 @@ typedef void listener_fn(void *arg, struct stream *stream);
 
 struct listener_options {
     struct endpoint at;
-    int fd; /* an already bound and listening descriptor (socket activation); -1: bind `at` */
+    int fd; /* an already bound and listening descriptor (listener_bind, socket activation), then
+             * the listener's own; -1: bind `at` */
     bool reuse_port; /* SO_REUSEPORT, for several loops */
     bool proxy;      /* a PROXY protocol v2 header comes first when the peer is in proxy_from */
     const struct network *proxy_from; /* copied */
     size_t proxy_from_count;
-    unsigned unix_mode; /* file mode of a unix socket */
+    unsigned unix_mode; /* file mode of a unix socket; 0: as the umask gives */
 };
 /* Bind (may need root) apart from serving, so that privileges can be dropped in between. */
 enum err listener_bind(const struct listener_options *options, int *out_fd, struct fault *fault);
