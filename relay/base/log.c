@@ -215,7 +215,7 @@ void log_hop(void *arg, const struct hop *hop, struct str encoded)
     apply_changes(log);
     if (hop->weight < log->now->level)
         return;
-    if (log->sink.lost && !log->sink.told && !log->sink.stuck)
+    if (sink_owes_notice(&log->sink))
         tell_lost(log);
     render(log, hop);
     sink_line(&log->sink, buf_view(&log->line));
@@ -226,5 +226,9 @@ void log_flush(void *arg)
     struct log *log = arg;
 
     apply_changes(log);
+    sink_flush(&log->sink);
+    if (!sink_owes_notice(&log->sink))
+        return;
+    tell_lost(log);
     sink_flush(&log->sink);
 }

@@ -238,6 +238,12 @@ void sink_line(struct sink *sink, struct str line)
         sink->lost++;
 }
 
+/* Not as soon as one line fits again: that would tell of every gap alone. */
+bool sink_owes_notice(const struct sink *sink)
+{
+    return sink->lost && !sink->told && !sink->stuck && sink->pending.len < GATHER_BYTES;
+}
+
 void sink_notice(struct sink *sink, struct str line)
 {
     uint64_t lost = sink->lost;

@@ -32,7 +32,9 @@ enum err sink_reopen(struct sink *sink, struct fault *fault);
 
 /* Take one line, without its end. */
 void sink_line(struct sink *sink, struct str line);
-/* The same for the notice that `lost` lines were dropped: they are accounted
+/* Whether lines were lost that can be told of now: the reader reads again. */
+bool sink_owes_notice(const struct sink *sink);
+/* sink_line() for the notice that `lost` lines were dropped: they are accounted
  * for when it has been written. */
 void sink_notice(struct sink *sink, struct str line);
 void sink_flush(struct sink *sink);
