@@ -150,6 +150,11 @@ static size_t plain_value(const struct param *param, bool is_extended, bool is_f
     return len;
 }
 
+size_t param_plain(const struct param *param, char *to)
+{
+    return plain_value(param, false, true, to);
+}
+
 /* The parameter of exactly that name, or with a star behind it. */
 static bool find_param(struct str params, struct str name, struct param *out_param,
                        bool *out_extended)

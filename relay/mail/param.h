@@ -27,4 +27,7 @@ struct str param_main(struct str *rest);
 /* The next parameter; false at the end. Nonsense between semicolons is skipped. */
 bool param_next(struct str *rest, struct param *out_param);
 
+/* The value without quotes and backslashes; `to` has room for value.len bytes. */
+size_t param_plain(const struct param *param, char *to);
+
 #endif

@@ -47,7 +47,8 @@ static void add_line(struct reply *reply, struct str line)
     }
     if (joint)
         reply->text[reply->len++] = '\n';
-    memcpy(reply->text + reply->len, line.at, line.len);
+    if (line.len > 0)
+        memcpy(reply->text + reply->len, line.at, line.len);
     reply->len += line.len;
     reply->text[reply->len] = '\0';
 }
