@@ -1,0 +1,78 @@
+/*
+ * api.h - control and observation over HTTP, on a unix socket and, when named, TCP.
+ *
+ * libmicrohttpd on loop 0: its epoll descriptor is watched by the loop, store
+ * and trace requests complete later (suspended connections), nothing blocks.
+ * The unix socket is trusted by its file mode; TCP needs the bearer token.
+ *
+ *   GET  /healthz                     200 "ok", 503 with the reason
+ *   GET  /metrics                     Prometheus text
+ *   GET  /v1/queue?filters&after&max  a page of messages, JSON
+ *   GET  /v1/queue/ID                 one message, envelope and recipients; ?content=1: the raw message
+ *   POST /v1/queue/ACTION?filters     hold, release, retry, drop, reroute: {"messages":n,"recipients":n}
+ *   POST /v1/flush?lane=              wake sleeping places and retry
+ *   GET  /v1/lanes                    lanes with mail: state, dest, next due, trouble
+ *   GET  /v1/trace?handle=&max=       hops, one JSON object a line
+ *   GET  /v1/info                     version, start, listeners
+ *   POST /v1/reload
+ *
+ * Filters: lane, sender, recipient, user, state, older-than, newer-than
+ * (seconds), deferred. Each route is one row of a table in api.c.
+ */
+#ifndef WAYPOST_API_API_H
+#define WAYPOST_API_API_H
+
+#include "queue/store.h"
+#include "relay/net/loop.h"
+
+struct api;
+
+/* One lane as its loop sees it; copied, text malloc'd in the gatherer's arena. */
+struct api_lane {
+    struct str lane, dest, host, state, trouble;
+    unsigned connections, window;
+    int64_t next_due, wake_at;
+    uint64_t delivered, later, failed;
+};
+
+/* What engine gathers over all loops for one request. */
+struct api_state {
+    struct arena *arena;
+    struct api_lane *lanes;
+    size_t lane_count;
+    unsigned connections_out, lanes_known, lanes_sleeping;
+    uint64_t attempts, delivered, later, failed;
+    uint64_t dns_asked, dns_cached, dns_sent, dns_timed_out;
+    unsigned sessions;
+    uint64_t log_lost, trace_bytes, trace_lost;
+    int64_t started_us;
+    int64_t certificate_expires_at; /* 0: none */
+    uint64_t reloads, reloads_failed;
+};
+typedef void api_state_fn(void *arg, const struct api_state *state); /* on loop 0, later */
+
+struct api_control {
+    void *arg;
+    void (*gather)(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
+    void (*flush)(void *arg, struct str lane); /* empty: all */
+    void (*reload)(void *arg);
+    /* for STORE_REROUTE; called on store threads */
+    void (*reroute)(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                    char out_lane[LANE_MAX]);
+};
+
+struct api_options {
+    struct loop *loop;
+    struct store *store;
+    struct hops *hops;
+    const char *trace_folder;
+    const char *socket;  /* path; its folder is made when missing */
+    const char *address; /* NULL: no TCP */
+    const char *token;   /* for TCP; NULL with address: refused at start */
+    struct api_control control;
+};
+
+enum err api_new(const struct api_options *options, struct api **out_api, struct fault *fault);
+void api_free(struct api **api); /* requests under way are answered 503 */
+
+#endif
