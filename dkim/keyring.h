@@ -28,7 +28,7 @@ struct keyring *keyring_ref(struct keyring *keyring);
 void keyring_unref(struct keyring **keyring);
 size_t keyring_count(const struct keyring *keyring);
 
-/* Keys for this From domain: exact, else a parent domain's (sub.example.com is
+/* Keys for this From domain (A-labels): exact, else a parent domain's (sub.example.com is
  * signed by example.com), else the fallback. 0: none. */
 size_t keyring_match(const struct keyring *keyring, struct str from_domain);
 
