@@ -4,7 +4,7 @@
  * One table: stage + reply or fault + where it goes -> result, scope, class,
  * enhanced status, cause and fix in words. It alone decides what a failure
  * means: who suffers, whether and when to try again, what a person should do.
- * Replies of well-known providers are rows of the same table (outcome_rows.h),
+ * Replies of well-known providers are rows of the same table (outcome_rows_*.c),
  * each with a fixture in its test. Pure.
  */
 #ifndef WAYPOST_MAIL_OUTCOME_H
@@ -36,6 +36,8 @@ struct outcome_facts {
     bool is_last_host; /* no other host is left in this attempt */
     bool tls_required; /* policy forbids going on in clear */
     bool content_sent; /* the attempt reached end-of-data: without a reply delivery is unknown */
+    bool has_accepted; /* an earlier RCPT of this transaction was accepted */
+    /* Decided from what EHLO offered, so without a reply: */
     bool sent_8bit_refused; /* conversion not allowed: 5.6.3 */
     bool needs_utf8;        /* SMTPUTF8 needed and not offered: 5.6.7 */
 };
@@ -47,13 +49,21 @@ struct outcome {
     struct status status;
     bool alarm;             /* an operator should know */
     bool unknown_delivery;  /* the recipient may see it twice */
+    bool split; /* too many recipients for one transaction: send the rest at once in another */
     uint32_t retry_after_s; /* the peer's own hint ("try again in 300 seconds"); 0: none */
     const char *row;        /* name of the table row that decided */
     const char *cause;      /* plain words, constants */
     const char *fix;
 };
 
+/* Scope HOST widens to DEST when no other host is left. Before MAIL nobody has
+ * heard of the message, so no reply there fails it: it is LATER, at another host. */
 struct outcome outcome_of(const struct outcome_facts *facts);
+
+/* The meaning of a reply or fault that a person pasted ("550-5.7.26 ... gsmtp",
+ * a log line with one in it, "connection refused"): code, status and the likely
+ * stage are read from the text. False when nothing in it is known to us. */
+bool outcome_explain(struct str pasted, struct outcome *out);
 
 /* "450 4.7.1 greylisted, try again in 5 minutes" -> 300; 0 when there is no hint. Bounded to 1 s .. 1 day. */
 uint32_t outcome_retry_hint(struct str text);

@@ -1,0 +1,126 @@
+/*
+ * outcome_rows_status.c - what an enhanced status code alone says (RFC 3463 and
+ * the IANA registry "SMTP Enhanced Status Codes"), when no text was known.
+ */
+#include "relay/mail/outcome_rows.h"
+
+static const struct outcome_row rows[] = {
+    /* ---- the smarthost and MAIL: first what is about this sender alone ---- */
+    { "status-sender", .stages = AT_MESSAGE, .code = "4|5", .status = "*.1.7-8",
+      FAILED(MESSAGE, CONFIG), .alarm = ALARM_YES,
+      .cause = "The other server does not accept the sender's address or its domain.",
+      .fix = "Correct the sender address in the sending program." },
+    { "mail-too-large", .stages = AT(MAIL), .code = "552", FAILED(MESSAGE, CONTENT),
+      .gives = STATUS(5, 3, 4), .cause = "The message is larger than the other server takes.",
+      .fix = "Send it smaller, or send a link to the attachment." },
+    { "mail-sender-refused", .stages = AT(MAIL), .code = "553", FAILED(MESSAGE, POLICY),
+      .gives = STATUS(5, 1, 8), .alarm = ALARM_YES,
+      .cause = "The other server does not let us send with this sender address.",
+      .fix = "Send from an address that the account may use, or register the sender there." },
+    { "smarthost-mail-refused", .stages = AT(MAIL), .when = WHEN_SMARTHOST, .code = "5",
+      LATER(MESSAGE, CONFIG), .gives = STATUS(4, 5, 0), .alarm = ALARM_YES,
+      .cause = "The smarthost refuses to start with the message, and does not say that the sender "
+               "is the reason.",
+      .fix = "Read its reply: usually login, permission or payment at the provider. Mail waits." },
+
+    /* ---- addresses ---- */
+    { "status-no-mailbox", .code = "4|5", .status = "*.1.1", FAILED(NONE, HARD),
+      .cause = "There is no such mailbox at the other server.",
+      .fix = "Check the address for a typing error, and remove it from your lists." },
+    { "status-no-domain", .code = "4|5", .status = "*.1.2", FAILED(NONE, HARD),
+      .cause = "The other server does not know the recipient's domain.",
+      .fix = "Check the address for a typing error." },
+    { "status-address-syntax", .code = "4|5", .status = "*.1.3", FAILED(NONE, HARD),
+      .cause = "The other server finds the recipient's address malformed.",
+      .fix = "Check the address for a typing error." },
+    { "status-moved", .code = "4|5", .status = "*.1.6", FAILED(NONE, HARD),
+      .cause = "The recipient has moved; this address is no longer used.",
+      .fix = "Ask for the new address; the reply may name it." },
+    { "status-null-mx", .code = "5", .status = "5.1.10", FAILED(NONE, HARD),
+      .cause = "The address does not exist, or its domain takes no mail (null MX).",
+      .fix = "Check the address for a typing error." },
+    { "status-address", .code = "4|5", .status = "*.1.", FAILED(NONE, HARD),
+      .cause = "The other server does not accept this address.",
+      .fix = "Check the address; the reply says what is wrong with it." },
+
+    /* ---- mailbox ---- */
+    { "status-mailbox-off", .code = "4|5", .status = "*.2.1", FAILED(NONE, HARD),
+      .cause = "The mailbox exists but takes no mail.",
+      .fix = "Reach the recipient in another way, or try again later." },
+    { "status-list", .code = "4|5", .status = "*.2.4", FAILED(NONE, SOFT),
+      .cause = "The mailing list behind this address could not be expanded.",
+      .fix = "Tell the list's owner." },
+    { "status-mailbox", .code = "4|5", .status = "*.2.", FAILED(NONE, SOFT),
+      .cause = "Something is wrong with the recipient's mailbox.",
+      .fix = "Tell the recipient or their administrator; the reply says more." },
+
+    /* ---- their system and network ---- */
+    { "status-system-full", .code = "4|5", .status = "*.3.1", LATER(HOST, SOFT),
+      .cause = "The other server has no room left.",
+      .fix = "It is tried again. If it stays, tell the other side's administrator." },
+    { "status-system-later", .code = "4", .status = "4.3.", LATER(HOST, SOFT),
+      .cause = "The other server cannot work at the moment.",
+      .fix = "It is tried again by itself." },
+    { "status-system", .code = "5", .status = "5.3.", FAILED(NONE, CONFIG),
+      .cause = "The other server cannot handle this message or recipient.",
+      .fix = "Tell the other side's administrator; the reply says more." },
+    { "status-loop", .code = "4|5", .status = "*.4.6", FAILED(NONE, CONFIG),
+      .cause = "The message runs in circles between mail servers.",
+      .fix = "Look at the Received fields for the servers that repeat: a forwarding or an MX "
+             "record there is wrong." },
+    { "status-network-later", .code = "4", .status = "4.4.", LATER(HOST, NETWORK),
+      .cause = "The other server cannot reach what is behind it at the moment.",
+      .fix = "It is tried again by itself." },
+    { "status-network", .code = "5", .status = "5.4.", FAILED(NONE, CONFIG),
+      .cause = "The other server cannot pass the message on.",
+      .fix = "Tell the other side's administrator; the reply says more." },
+
+    /* ---- protocol and content ---- */
+    { "status-too-many", .stages = AT(RCPT), .when = WHEN_HAS_ACCEPTED, .code = "4|5",
+      .status = "*.5.3", LATER(RECIPIENT, QUOTA), .split = true,
+      .cause = "The other server takes no more recipients in one transaction.",
+      .fix = "Nothing to do: the rest goes at once in another transaction." },
+    { "status-protocol-later", .code = "4", .status = "4.5.", LATER(HOST, CONFIG),
+      .cause = "The two servers disagree about the protocol.",
+      .fix = "It is tried again; if it stays, the reply says what the other side dislikes." },
+    { "status-protocol", .stages = AT_MESSAGE, .code = "5", .status = "5.5.", FAILED(NONE, CONFIG),
+      .cause = "The other server does not accept a command or its parameters.",
+      .fix = "The reply says which. If it repeats with other messages, report it as a bug." },
+    { "status-8bit", .code = "5", .status = "5.6.3", FAILED(NONE, CONTENT),
+      .cause = "The message would have to be converted, and may not be.",
+      .fix = "Send it encoded as quoted-printable or base64 before it is signed." },
+    { "status-utf8", .code = "5", .status = "5.6.7-9", FAILED(NONE, CONTENT),
+      .cause = "The other side cannot take addresses or headers in UTF-8.",
+      .fix = "Send it with plain ASCII addresses." },
+    { "status-content", .stages = AT_MESSAGE, .code = "4|5", .status = "*.6.",
+      FAILED(NONE, CONTENT), .cause = "The other server does not accept the form of the message.",
+      .fix = "Mend the program that wrote it; the reply says what is wrong." },
+
+    /* ---- security and policy ---- */
+    { "status-login-smarthost", .stages = AT_MESSAGE, .when = WHEN_SMARTHOST, .code = "5",
+      .status = "5.7.8-9|5.7.11|5.7.14", LATER(DEST, AUTH), .alarm = ALARM_YES,
+      .cause = "The smarthost is not satisfied with our login.",
+      .fix = "Check username and password-file of this route." },
+    { "status-ptr", .code = "4|5", .status = "*.7.25", FAILED(NONE, BLOCK), .alarm = ALARM_YES,
+      .cause = "Our IP address has no proper reverse DNS name.",
+      .fix = "Have the owner of the address set a PTR record that matches the relay's hostname." },
+    { "status-spf", .code = "4|5", .status = "*.7.23-24", FAILED(NONE, POLICY), .alarm = ALARM_YES,
+      .cause = "The SPF record of the sender's domain does not allow our address.",
+      .fix = "Add the address that mail leaves from (or the smarthost) to the domain's SPF "
+             "record." },
+    { "status-dkim", .code = "4|5", .status = "*.7.20-22", FAILED(NONE, POLICY), .alarm = ALARM_YES,
+      .cause = "The other server finds no DKIM signature that it accepts.",
+      .fix = "Check that the published key fits: compare `waypost dkim record` with DNS." },
+    { "status-unauthenticated", .code = "4|5", .status = "*.7.26", FAILED(NONE, POLICY),
+      .alarm = ALARM_YES,
+      .cause = "Neither SPF nor DKIM showed that the sender's domain sent this.",
+      .fix = "Add our address to the domain's SPF record and sign with DKIM." },
+    { "status-policy-later", .code = "4", .status = "4.7.", LATER(NONE, SOFT),
+      .cause = "The other server puts the message off for now, by a rule of its own.",
+      .fix = "It is tried again by itself." },
+    { "status-policy", .stages = AT_MESSAGE, .code = "5", .status = "5.7.", FAILED(NONE, POLICY),
+      .cause = "A rule of the other server forbids it.",
+      .fix = "Ask the other side's administrator, and give them the reply." },
+};
+
+const struct outcome_section outcome_rows_status = SECTION("status", rows);
