@@ -3,8 +3,9 @@
  *
  * In memory up to a limit, then a side file in the store's folder. A sealed
  * body is immutable and counted atomically: the only object threads share.
- * Side files are named by the message id; the record that `accept` commits
- * names them, files without a record are removed at start.
+ * Side files are named by the message id (with ".1" and so on behind it when a
+ * message is re-encoded); the record that `accept` commits names them, files
+ * without a record are removed at start.
  */
 #ifndef WAYPOST_QUEUE_BODY_H
 #define WAYPOST_QUEUE_BODY_H
@@ -20,14 +21,20 @@ struct body;
 
 struct body *body_of_bytes(struct str bytes);            /* copies */
 struct body *body_of_buffer(char *malloced, size_t len); /* takes */
-struct body *body_ref(struct body *body);                /* any thread */
-void body_unref(struct body **body);                     /* any thread; does not remove a file */
+/* A sealed side file that is there already (the store, loading a message). */
+struct body *body_of_file(const char *folder, struct str file, uint64_t size);
+struct body *body_ref(struct body *body); /* any thread */
+void body_unref(struct body **body);      /* any thread; does not remove a file */
 /* Give it up and remove its file too: for a body that no record will name (a
  * replaced or temporary copy). Blocks for side files. */
 void body_discard(struct body **body);
 uint64_t body_size(const struct body *body);
 bool body_is_inline(const struct body *body, struct str *out_view);
 const char *body_file(const struct body *body); /* file name inside the folder; NULL when inline */
+
+/* Unlink the side file of a body that no record names: one that was sealed but
+ * never given to store_accept. Inline: nothing happens. Blocking. */
+void body_remove(const struct body *body);
 
 /* Blocking for side files (disk class); *out_len 0 at the end. Any thread, any number at once. */
 enum err body_read(struct body *body, uint64_t offset, void *out, size_t size, size_t *out_len,

@@ -11,7 +11,14 @@
  *
  * Leases: a claimed (message, lane) is leased in memory until it is settled or
  * unclaimed; nobody else can claim it. After a crash everything unsettled is
- * due again: delivery is at least once.
+ * due again: delivery is at least once. A settle that came back with an error
+ * leaves the lease: settle again, or unclaim. While a message is leased an
+ * operator may hold, drop or reroute it: the record changes at once, and the
+ * verdict is merged into it (delivered and failed win over hold; a message that
+ * was dropped meanwhile takes its verdict and its DSN with it).
+ *
+ * A refused accept's side file is removed by the store, unless the refusal was
+ * ERR_EXISTS.
  *
  * Which recipients are due: QUEUED, due_at <= now, not leased. Mail sits in its
  * lane's window in memory (no index entry, head and body at hand) or has an
@@ -52,6 +59,7 @@ struct store_request {
     struct mailbox *reply_to;
     void (*done)(struct store_request *request); /* on reply_to's thread */
     unsigned op;                                 /* used by the store */
+    struct store *store;                         /* used by the store */
     enum err err;
     struct fault fault;
 };
@@ -123,19 +131,21 @@ struct store_filter {
 enum store_change_kind {
     STORE_HOLD,
     STORE_RELEASE, /* due now */
-    STORE_RETRY,   /* due now */
+    STORE_RETRY,   /* due now; leased ones once they are settled as `later` */
     STORE_DROP,    /* no DSN */
     STORE_REROUTE, /* lane_of() says where it belongs now */
 };
+/* Applied in pages, other requests in between. An error may leave the first pages
+ * changed; what was changed is counted. A corrupt record can be dropped by its id. */
 struct store_change {
     struct store_request request;
     enum store_change_kind kind;
-    struct store_filter filter;
+    struct store_filter filter; /* recipients that match and can be changed so */
     /* REROUTE: writes the lane for this sender and recipient; called on a store thread */
     void (*reroute)(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX]);
     void *arg;
-    uint64_t recipients; /* out: how many were changed (leased ones are changed when settled) */
+    uint64_t recipients; /* out: how many were changed */
     uint64_t messages;   /* out */
 };
 
@@ -192,8 +202,9 @@ void store_list_clear(struct store_list *list);
 void store_lanes_clear(struct store_lanes *lanes);
 
 /* Tell when a lane gets something due, or due earlier than before; also once
- * for every lane with mail right after this call (what was found at open).
- * Called on a store thread: must not block, must not call the store. */
+ * for every lane with queued mail during this call (what was found at open).
+ * Called on a store thread or inside a call of yours, under the store's lock:
+ * must not block, must not call the store. */
 typedef void store_ready_fn(void *arg, const char *lane, int64_t due_at);
 void store_watch(struct store *store, store_ready_fn *fn, void *arg);
 
@@ -208,9 +219,11 @@ struct store_health {
     size_t waiting;                             /* requests the writer has not taken yet */
     int64_t oldest_s;                           /* arrival of the oldest message; 0: none */
 };
-/* Cheap: no I/O, any thread. */
+/* Cheap: no I/O, any thread. When the state is not FINE, asking makes the store
+ * look again, at most once a second: it recovers without new traffic. */
 void store_health(struct store *store, struct store_health *out_health);
-/* Requests posted and not yet answered, claims in memory being made included. */
+/* Requests posted and not yet answered, claims in memory being made included.
+ * Exact: when it is 0, every answer is in its mailbox. */
 size_t store_outstanding(struct store *store);
 
 const char *store_folder(struct store *store); /* for body_writer_new; NULL: memory only */
@@ -222,7 +235,7 @@ enum err store_open_lmdb(const struct store_options *options, struct store **out
                          struct fault *fault);
 enum err store_open_mem(const struct store_options *options, struct store **out_store,
                         struct fault *fault);
-/* Waits for what was posted. */
+/* Waits for what was posted; claims not settled are simply due again. */
 void store_close(struct store **store);
 
 #endif

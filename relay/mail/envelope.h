@@ -52,7 +52,7 @@ struct recipient {
     bool warned; /* a delay warning was made */
     enum recipient_state state;
     uint32_t attempts;
-    int64_t due_at;          /* wall seconds of the next attempt */
+    int64_t due_at;          /* wall seconds of the next attempt; HELD: since when */
     int64_t tried_at;        /* wall seconds of the last attempt; 0: none */
     int64_t held_lifetime_s; /* seconds spent on hold, do not count against lifetime */
     /* how the last attempt ended, for the operator and the DSN */

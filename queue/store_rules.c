@@ -1,0 +1,187 @@
+/*
+ * store_rules.c - fairness groups, verdicts, filters and changes on recipients.
+ */
+#include "queue/store_rules.h"
+
+#include "relay/mail/addr.h"
+
+/* Where the part of a local part begins that differs from mail to mail:
+ * "bounce-2183-a=b.example", "news+id", "noreply2". */
+static size_t stem_len(struct str local)
+{
+    size_t i = 0;
+
+    while (i < local.len && !strchr("+-=0123456789", local.at[i]))
+        i++;
+    return i;
+}
+
+unsigned rules_bucket(const struct envelope *envelope)
+{
+    uint64_t hash;
+
+    if (envelope->user.len > 0) {
+        hash = str_hash(envelope->user, 1);
+    } else {
+        struct str local = addr_local_of(envelope->sender);
+        hash = str_hash(str_head(local, stem_len(local)), 2);
+        hash = str_hash(addr_domain_of(envelope->sender), hash);
+    }
+    return (unsigned)(hash % STORE_BUCKETS);
+}
+
+static void release(struct recipient *recipient, int64_t now_s)
+{
+    if (now_s > recipient->due_at) /* due_at of a held one: since when it is held */
+        recipient->held_lifetime_s += now_s - recipient->due_at;
+    recipient->state = RECIPIENT_QUEUED;
+    recipient->due_at = now_s;
+}
+
+void rules_settle(struct recipient *recipient, const struct verdict *verdict, int64_t now_s,
+                  bool retry)
+{
+    if (recipient->state != RECIPIENT_QUEUED && recipient->state != RECIPIENT_HELD)
+        return; /* dropped meanwhile */
+    if (verdict->attempted) {
+        recipient->attempts++;
+        recipient->tried_at = now_s;
+    }
+    if (verdict->warned)
+        recipient->warned = true;
+    recipient->stage = verdict->stage;
+    recipient->kind = verdict->kind;
+    recipient->status = verdict->status;
+    recipient->host = verdict->host;
+    recipient->said = verdict->said;
+    recipient->cause = verdict->cause;
+    recipient->fix = verdict->fix;
+    if (verdict->state != RECIPIENT_QUEUED)
+        recipient->state = verdict->state;
+    else if (recipient->state == RECIPIENT_QUEUED)
+        recipient->due_at = retry ? now_s : verdict->due_at;
+}
+
+bool rules_message_matches(const struct store_filter *filter, const struct envelope *envelope)
+{
+    int64_t arrived_s = envelope->arrived_us / 1000000;
+
+    if (!msgid_is_nil(&filter->id) && msgid_cmp(&filter->id, &envelope->id) != 0)
+        return false;
+    if (filter->older_than && arrived_s >= filter->older_than)
+        return false;
+    if (filter->newer_than && arrived_s <= filter->newer_than)
+        return false;
+    if (filter->user.len && !str_ieq(filter->user, envelope->user))
+        return false;
+    if (str_eq(filter->sender, STR("<>")))
+        return envelope->sender.len == 0;
+    return filter->sender.len == 0 || addr_matches(envelope->sender, filter->sender);
+}
+
+bool rules_recipient_matches(const struct store_filter *filter, const struct recipient *recipient)
+{
+    if (!filter->any_state && recipient->state != filter->state)
+        return false;
+    if (filter->deferred_only && (recipient->attempts == 0 || recipient->state != RECIPIENT_QUEUED))
+        return false;
+    if (filter->lane.len && !lane_matches(recipient->lane, filter->lane))
+        return false;
+    return filter->recipient.len == 0 || addr_matches(recipient->address, filter->recipient);
+}
+
+bool rules_matches(const struct store_filter *filter, const struct envelope *envelope)
+{
+    if (!rules_message_matches(filter, envelope))
+        return false;
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        if (rules_recipient_matches(filter, &envelope->recipients[i]))
+            return true;
+    }
+    return false;
+}
+
+bool rules_is_by_id(const struct store_filter *filter)
+{
+    return !msgid_is_nil(&filter->id) && filter->lane.len == 0 && filter->sender.len == 0 &&
+           filter->recipient.len == 0 && filter->user.len == 0 && !filter->older_than &&
+           !filter->newer_than && !filter->deferred_only;
+}
+
+static bool move_lane(const struct store_change *change, const struct envelope *envelope,
+                      struct recipient *recipient, char lane[LANE_MAX])
+{
+    lane[0] = '\0';
+    change->reroute(change->arg, envelope, recipient, lane);
+    if (!lane[0] || str_eq(str_of(lane), recipient->lane))
+        return false;
+    recipient->lane = str_of(lane);
+    return true;
+}
+
+static bool bring_forward(struct recipient *recipient, bool leased, int64_t now_s)
+{
+    if (leased)
+        return true; /* the settle will do it */
+    if (recipient->due_at <= now_s)
+        return false;
+    recipient->due_at = now_s;
+    return true;
+}
+
+static void drop(struct recipient *recipient)
+{
+    recipient->state = RECIPIENT_FAILED;
+    recipient->stage = STAGE_OPERATOR;
+    recipient->cause = STR("dropped by the operator");
+}
+
+bool rules_change(const struct store_change *change, const struct envelope *envelope,
+                  struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX])
+{
+    bool is_queued = recipient->state == RECIPIENT_QUEUED;
+    bool is_held = recipient->state == RECIPIENT_HELD;
+
+    if ((!is_queued && !is_held) || !rules_recipient_matches(&change->filter, recipient))
+        return false;
+    switch (change->kind) {
+    case STORE_HOLD:
+        if (!is_queued)
+            return false;
+        recipient->state = RECIPIENT_HELD;
+        recipient->due_at = now_s;
+        return true;
+    case STORE_RELEASE:
+        if (is_held)
+            release(recipient, now_s);
+        return is_held;
+    case STORE_RETRY:
+        return is_queued && bring_forward(recipient, leased, now_s);
+    case STORE_DROP:
+        drop(recipient);
+        return true;
+    case STORE_REROUTE:
+        return move_lane(change, envelope, recipient, lane);
+    }
+    return false;
+}
+
+bool rules_is_open(const struct envelope *envelope)
+{
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        enum recipient_state state = envelope->recipients[i].state;
+        if (state == RECIPIENT_QUEUED || state == RECIPIENT_HELD)
+            return true;
+    }
+    return false;
+}
+
+/* A tail over about 2,000 bytes takes a page of its own. */
+uint64_t rules_cost(const struct envelope *envelope, uint64_t content_bytes)
+{
+    uint64_t tail = content_bytes % 4080;
+    uint64_t pages = content_bytes / 4080 + (tail > 2000);
+    uint64_t record = 400 + 120 * (uint64_t)envelope->recipient_count;
+
+    return record + pages * 4096 + (tail > 2000 ? 0 : tail);
+}

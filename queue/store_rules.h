@@ -1,0 +1,39 @@
+/*
+ * store_rules.h - what every backend does alike to recipients; internal to queue/. Pure.
+ */
+#ifndef WAYPOST_QUEUE_STORE_RULES_H
+#define WAYPOST_QUEUE_STORE_RULES_H
+
+#include "queue/store.h"
+
+/* Claims go round robin over this many groups of senders. */
+#define STORE_BUCKETS 16
+
+/* Which group a message's sender is in: by the authenticated user, else by the
+ * reverse-path without what makes each bounce address of a newsletter different. */
+unsigned rules_bucket(const struct envelope *envelope);
+
+/* Merge a verdict into the recipient as it is now (it may have been held,
+ * dropped or moved meanwhile). Text stays a view of the verdict's. `retry`: an
+ * operator asked for it while the attempt ran. */
+void rules_settle(struct recipient *recipient, const struct verdict *verdict, int64_t now_s,
+                  bool retry);
+
+/* Filters: of the message alone, then of one of its recipients. */
+bool rules_message_matches(const struct store_filter *filter, const struct envelope *envelope);
+bool rules_recipient_matches(const struct store_filter *filter, const struct recipient *recipient);
+bool rules_matches(const struct store_filter *filter, const struct envelope *envelope);
+/* Only the id is asked for: then a record that cannot be read matches too. */
+bool rules_is_by_id(const struct store_filter *filter);
+
+/* True when the recipient was changed. `lane`: room for a new lane, which the
+ * recipient then views (REROUTE); `leased`: it is being attempted now. */
+bool rules_change(const struct store_change *change, const struct envelope *envelope,
+                  struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX]);
+
+/* Is any recipient still queued or held? */
+bool rules_is_open(const struct envelope *envelope);
+/* Bytes of disk a message takes, near enough for the quota. */
+uint64_t rules_cost(const struct envelope *envelope, uint64_t content_bytes);
+
+#endif
