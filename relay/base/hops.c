@@ -77,8 +77,8 @@ struct hops *hops_new(size_t ring_bytes)
 {
     struct hops *hops = mem_alloc(sizeof(*hops));
 
-    /* Twice the longest record: one must fit even behind skipped space. */
-    hops->ring_bytes = 4 * HOP_ENCODED_MAX;
+    /* At least twice the longest record: one must fit even behind skipped space. */
+    hops->ring_bytes = (size_t)4 * HOP_ENCODED_MAX;
     while (hops->ring_bytes < ring_bytes)
         hops->ring_bytes *= 2;
     hops->wake_fd = -1;

@@ -102,7 +102,7 @@ static void syslog_head(struct buf *out, const struct hop *hop)
 
     localtime_r(&when, &tm);
     buf_printf(out, "<%u>%.3s %2d %02d:%02d:%02d waypost[%d]: ",
-               facility_mail << 3 | severity(hop->weight), months + 3 * (tm.tm_mon % 12),
+               facility_mail << 3 | severity(hop->weight), &months[(size_t)tm.tm_mon % 12 * 3],
                tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)getpid());
 }
 

@@ -270,7 +270,7 @@ void sink_close(struct sink *sink)
 
 enum err sink_reopen(struct sink *sink, struct fault *fault)
 {
-    int fd;
+    int fd = -1;
 
     sink_flush(sink);
     if (sink->to == LOG_TO_SYSLOG)

@@ -6,6 +6,7 @@
  */
 #include "relay/base/pool.h"
 
+#include "relay/base/container.h"
 #include "relay/base/str.h"
 
 #include <signal.h>
@@ -61,14 +62,9 @@ struct pool *pool_new(unsigned cores, bool threads_off)
     return pool;
 }
 
-static struct job *job_of(struct letter *letter)
-{
-    return (struct job *)(void *)((char *)letter - offsetof(struct job, letter));
-}
-
 static void open_done(struct letter *letter)
 {
-    struct job *job = job_of(letter);
+    struct job *job = container_of(letter, struct job, letter);
 
     job->done(job);
 }
@@ -86,7 +82,7 @@ static void run_rest(struct pool_line *line)
     struct letter *letter;
 
     while ((letter = mailbox_wait_one(&line->jobs, 0)))
-        run_job(job_of(letter));
+        run_job(container_of(letter, struct job, letter));
 }
 
 void pool_free(struct pool **pool)
@@ -122,7 +118,7 @@ static void *worker(void *arg)
         if (!letter)
             return NULL;
         atomic_fetch_sub(&line->waiting, 1);
-        run_job(job_of(letter));
+        run_job(container_of(letter, struct job, letter));
     }
 }
 

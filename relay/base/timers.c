@@ -74,7 +74,7 @@ void timer_start(struct timers *timers, struct timer *timer, uint64_t due_ms, ti
     timer_stop(timers, timer);
     if (timers->count == timers->cap) {
         timers->cap = timers->cap ? timers->cap * 2 : 64;
-        timers->heap = mem_realloc(timers->heap, timers->cap * sizeof(timers->heap[0]));
+        timers->heap = mem_realloc(timers->heap, timers->cap * sizeof(struct timer *));
     }
     timer->due_ms = due_ms > timers->floor_ms ? due_ms : timers->floor_ms;
     timer->order = timers->order++;
