@@ -47,19 +47,21 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_CHALLENGE, /* 334: `bytes` is its base64 text; say auth_respond() or auth_cancel() */
     SMTP_CLIENT_AUTH,      /* final reply to AUTH */
     SMTP_CLIENT_MAIL,      /* reply */
-    SMTP_CLIENT_RCPT,      /* reply, for recipients[index] */
+    SMTP_CLIENT_RCPT,      /* reply, for recipients[index]; none comes after a refused MAIL */
     SMTP_CLIENT_GO, /* send content: body()..., body_end(). Comes only with a recipient accepted */
-    SMTP_CLIENT_ROOM, /* output drained below its mark: more body() is welcome */
-    SMTP_CLIENT_DATA, /* DATA was refused, or no recipient was accepted: the transaction is over */
+    SMTP_CLIENT_ROOM,    /* output drained below its mark: more body() is welcome */
+    SMTP_CLIENT_DATA,    /* DATA was refused, or MAIL or all recipients were: the transaction is
+                         over. `reply`: DATA's refusal, else the last one */
     SMTP_CLIENT_CONTENT, /* final reply to the content: the transaction is over */
     SMTP_CLIENT_RSET,    /* reply */
     SMTP_CLIENT_QUIT,    /* reply, or the connection may be closed now */
-    SMTP_CLIENT_FAULT, /* the server broke the protocol or was too slow: `err`, `stage`; session is dead */
+    SMTP_CLIENT_FAULT,   /* the server broke the protocol, was too slow or left: `err`, `stage`,
+                          `words`; `reply` when it said why (421), else NULL; session is dead */
 };
 
 struct smtp_client_event {
     enum smtp_client_event_kind kind;
-    const struct reply *reply; /* valid until the next call */
+    const struct reply *reply; /* valid until the next call of next() or a verb */
     size_t index;
     struct str bytes;
     enum err err;     /* FAULT: ERR_TIMEOUT, ERR_INVALID, ERR_LIMIT, ERR_CLOSED */
@@ -106,6 +108,9 @@ void smtp_client_timeout(struct smtp_client *client, uint64_t now_ms);
 void smtp_client_closed(struct smtp_client *client);
 
 const struct ext_offer *smtp_client_offer(const struct smtp_client *client);
+/* Between transactions of a session that is alive: another may begin. After a
+ * reply 421, or one that came before the content was sent, it is not. */
+bool smtp_client_is_usable(const struct smtp_client *client);
 bool smtp_client_is_esmtp(const struct smtp_client *client);
 enum stage smtp_client_stage(const struct smtp_client *client); /* what is being waited for */
 bool smtp_client_content_sent(

@@ -1,0 +1,404 @@
+/*
+ * client_reply.c - what is made of each reply.
+ *
+ * One row per thing that can be waited for: the stage it belongs to, whether a
+ * 3xx makes sense, and the function that judges the reply.
+ */
+#include "relay/smtp/client_impl.h"
+
+#define REPLY_LINE_MAX 12288 /* challenges may be as long as RFC 4954 allows */
+
+typedef bool got_fn(struct smtp_client *client, struct smtp_client_event *event);
+
+static bool tell(struct smtp_client_event *event, enum smtp_client_event_kind kind)
+{
+    event->kind = kind;
+    return true;
+}
+
+/* ---- before the mail ---- */
+
+static bool got_banner(struct smtp_client *client, struct smtp_client_event *event)
+{
+    (void)client;
+    return tell(event, SMTP_CLIENT_BANNER);
+}
+
+/* RFC 5321 3.2: a server that does not know EHLO gets HELO. Some say 5xx for
+ * reasons of their own; then HELO fails too and EHLO's words are the ones to tell. */
+static bool got_ehlo(struct smtp_client *client, struct smtp_client_event *event)
+{
+    client->is_esmtp = reply_is_positive(&client->reply);
+    if (!client->is_esmtp)
+        client->offer = (struct ext_offer){ 0 };
+    if (client->tls_active)
+        client->offer.exts &= ~(unsigned)EXT_STARTTLS; /* RFC 3207 4.2 */
+    if (!reply_is_permanent(&client->reply))
+        return tell(event, SMTP_CLIENT_EHLO);
+    client->refusal = client->reply;
+    smtp_client_helo(client);
+    return false;
+}
+
+static bool got_helo(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (!reply_is_positive(&client->reply))
+        event->reply = &client->refusal;
+    return tell(event, SMTP_CLIENT_EHLO);
+}
+
+static bool got_starttls(struct smtp_client *client, struct smtp_client_event *event)
+{
+    client->awaits_tls = reply_is_positive(&client->reply);
+    return tell(event, SMTP_CLIENT_STARTTLS);
+}
+
+static bool got_auth(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (!reply_is_intermediate(&client->reply))
+        return tell(event, SMTP_CLIENT_AUTH);
+    event->bytes = str_trim(reply_text(&client->reply));
+    return tell(event, SMTP_CLIENT_CHALLENGE);
+}
+
+/* ---- the transaction ---- */
+
+static bool got_mail(struct smtp_client *client, struct smtp_client_event *event)
+{
+    client->mail_accepted = reply_is_positive(&client->reply);
+    if (!client->mail_accepted)
+        client->refusal = client->reply;
+    if (!client->pipelined && client->mail_accepted)
+        smtp_client_say_rcpt(client, 0);
+    else if (!client->pipelined)
+        client->tell_over = true;
+    return tell(event, SMTP_CLIENT_MAIL);
+}
+
+/* All recipients are answered and DATA was not pipelined behind them. */
+static void after_recipients(struct smtp_client *client)
+{
+    if (client->rcpt_accepted == 0) {
+        client->tell_over = true;
+    } else if (client->by_bdat) {
+        smtp_client_open_content(client);
+        client->tell_go = true;
+    } else {
+        smtp_client_say_data(client);
+    }
+}
+
+static bool got_rcpt(struct smtp_client *client, struct smtp_client_event *event)
+{
+    size_t index = client->rcpt_answered++;
+    bool is_last = client->rcpt_answered == client->transaction->recipient_count;
+
+    if (client->mail_accepted && reply_is_positive(&client->reply))
+        client->rcpt_accepted++;
+    else if (client->mail_accepted)
+        client->refusal = client->reply;
+    if (!client->pipelined && !is_last)
+        smtp_client_say_rcpt(client, index + 1);
+    else if (is_last && (!client->pipelined || client->by_bdat))
+        after_recipients(client);
+    event->index = index;
+    tell(event, SMTP_CLIENT_RCPT);
+    return client->mail_accepted; /* after a refused MAIL, RCPT's "503" tells nobody anything */
+}
+
+static bool data_refused(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (client->rcpt_accepted > 0)
+        client->refusal = client->reply;
+    client->tell_over = true;
+    (void)event;
+    return false;
+}
+
+static bool got_data(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (reply_is_positive(&client->reply)) {
+        smtp_client_fail(client, ERR_INVALID, &client->reply, "DATA was answered with %u",
+                         client->reply.code);
+        return false;
+    }
+    if (!reply_is_intermediate(&client->reply))
+        return data_refused(client, event);
+    if (client->rcpt_accepted == 0) {
+        smtp_client_lone_dot(client);
+        return false;
+    }
+    smtp_client_open_content(client);
+    return tell(event, SMTP_CLIENT_GO);
+}
+
+static bool got_dot(struct smtp_client *client, struct smtp_client_event *event)
+{
+    (void)event;
+    client->mail_accepted = false; /* the server's transaction ended with the dot: no RSET */
+    client->tell_over = true;
+    return false;
+}
+
+static bool content_over(struct smtp_client *client, struct smtp_client_event *event)
+{
+    client->transaction = NULL;
+    client->sending = client->wants_room = client->tell_room = false;
+    return tell(event, SMTP_CLIENT_CONTENT);
+}
+
+/* Chunks that were sent behind a refused one are answered too, and mean nothing. */
+static bool got_chunk(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (reply_is_positive(&client->reply))
+        return false;
+    for (size_t i = 0; i < client->run_count; i++) {
+        if (client->runs[i].kind == CLIENT_WAIT_CHUNK ||
+            client->runs[i].kind == CLIENT_WAIT_CONTENT)
+            client->runs[i].kind = CLIENT_WAIT_SILENT;
+    }
+    client->needs_rset = true;
+    client->ended = false;
+    buf_clear(&client->chunk);
+    return content_over(client, event);
+}
+
+static bool got_content(struct smtp_client *client, struct smtp_client_event *event)
+{
+    if (client->ended)
+        return content_over(client, event);
+    /* An answer before the dot: a refusal is taken at its word, but the two
+     * sides no longer agree on where they are. */
+    if (reply_is_positive(&client->reply)) {
+        client->last_stage = STAGE_DATA;
+        smtp_client_fail(client, ERR_INVALID, &client->reply,
+                         "the server accepted the content before its end");
+        return false;
+    }
+    smtp_client_fail(client, ERR_CLOSED, &client->reply,
+                     "the server answered before the end of the content");
+    return content_over(client, event);
+}
+
+/* ---- the rest ---- */
+
+static bool got_rset(struct smtp_client *client, struct smtp_client_event *event)
+{
+    (void)client;
+    return tell(event, SMTP_CLIENT_RSET);
+}
+
+static bool got_clear(struct smtp_client *client, struct smtp_client_event *event)
+{
+    (void)event;
+    if (!reply_is_positive(&client->reply))
+        smtp_client_fail(client, ERR_INVALID, &client->reply, "RSET was refused");
+    else if (client->transaction && !client->mail_said)
+        smtp_client_say_mail(client);
+    return false;
+}
+
+static bool got_silent(struct smtp_client *client, struct smtp_client_event *event)
+{
+    (void)client;
+    (void)event;
+    return false;
+}
+
+static bool got_quit(struct smtp_client *client, struct smtp_client_event *event)
+{
+    client->dead = true;
+    return tell(event, SMTP_CLIENT_QUIT);
+}
+
+static const struct wait_row {
+    enum stage stage;
+    bool takes_3xx;
+    got_fn *got;
+} rows[] = {
+    [CLIENT_WAIT_BANNER] = { STAGE_BANNER, false, got_banner },
+    [CLIENT_WAIT_EHLO] = { STAGE_EHLO, false, got_ehlo },
+    [CLIENT_WAIT_HELO] = { STAGE_EHLO, false, got_helo },
+    [CLIENT_WAIT_STARTTLS] = { STAGE_STARTTLS, false, got_starttls },
+    [CLIENT_WAIT_AUTH] = { STAGE_AUTH, true, got_auth },
+    [CLIENT_WAIT_MAIL] = { STAGE_MAIL, false, got_mail },
+    [CLIENT_WAIT_RCPT] = { STAGE_RCPT, false, got_rcpt },
+    [CLIENT_WAIT_DATA] = { STAGE_DATA, true, got_data },
+    [CLIENT_WAIT_DOT] = { STAGE_DATA, false, got_dot },
+    [CLIENT_WAIT_CHUNK] = { STAGE_DATA, false, got_chunk },
+    [CLIENT_WAIT_CONTENT] = { STAGE_CONTENT, false, got_content },
+    [CLIENT_WAIT_RSET] = { STAGE_MAIL, false, got_rset },
+    [CLIENT_WAIT_CLEAR] = { STAGE_MAIL, false, got_clear },
+    [CLIENT_WAIT_SILENT] = { STAGE_CONTENT, false, got_silent },
+    [CLIENT_WAIT_QUIT] = { STAGE_QUIT, false, got_quit },
+};
+
+enum stage smtp_client_wait_stage(const struct smtp_client *client, enum client_wait kind)
+{
+    if (kind == CLIENT_WAIT_CONTENT && !client->ended)
+        return STAGE_DATA;
+    return rows[kind].stage;
+}
+
+/* ---- reading ---- */
+
+enum got { GOT_MORE, GOT_REPLY, GOT_BROKEN };
+
+/* Stray CR, LF or NUL inside a reply line decide nothing here: they become
+ * blanks, and the reply is taken for what it says. */
+static struct str tidy(struct smtp_client *client, struct str line)
+{
+    char *at = client->in.at;
+
+    for (size_t i = 0; i < line.len; i++) {
+        if (at[i] == '\r' || at[i] == '\n' || at[i] == '\0')
+            at[i] = ' ';
+    }
+    return line;
+}
+
+/* The reply keeps 2 KiB of text, and an offer may be longer: so line by line. */
+static void note_offer(struct smtp_client *client, struct str line)
+{
+    bool is_ehlo = client->run_count > 0 && smtp_client_head(client) == CLIENT_WAIT_EHLO;
+
+    if (is_ehlo && client->reply_lines > 1 && str_starts(line, STR("250")))
+        ext_offer_line(&client->offer, str_from(line, 4));
+}
+
+static void show(char *out, size_t size, struct str line)
+{
+    struct buf text;
+
+    buf_init(&text, 1024);
+    buf_escaped(&text, line, 100);
+    str_copy(out, size, buf_view(&text));
+    buf_clear(&text);
+}
+
+static enum got take_line(struct smtp_client *client, struct str line)
+{
+    char shown[128];
+
+    if (!client->reply_grows) {
+        reply_clear(&client->reply);
+        client->reply_lines = 0;
+    }
+    client->reply_grows = true;
+    if (++client->reply_lines > REPLY_LINES_MAX) {
+        smtp_client_fail(client, ERR_LIMIT, NULL, "a reply of more than %d lines", REPLY_LINES_MAX);
+        return GOT_BROKEN;
+    }
+    note_offer(client, line);
+    enum err rc = reply_feed(&client->reply, line);
+    if (rc == ERR_AGAIN)
+        return GOT_MORE;
+    client->reply_grows = false;
+    if (rc == ERR_OK)
+        return GOT_REPLY;
+    show(shown, sizeof(shown), line);
+    smtp_client_fail(client, ERR_INVALID, NULL, "not an SMTP reply: %s", shown);
+    return GOT_BROKEN;
+}
+
+static enum got read_reply(struct smtp_client *client)
+{
+    enum got got = GOT_MORE;
+    struct str line;
+    size_t used;
+
+    while (got == GOT_MORE) {
+        enum line_got kind = line_next(buf_view(&client->in), REPLY_LINE_MAX, &client->skipping,
+                                       &client->scanned, &line, &used);
+        if (kind == LINE_MORE)
+            return GOT_MORE;
+        if (kind == LINE_TOO_LONG) {
+            smtp_client_fail(client, ERR_LIMIT, NULL, "a reply line of more than %d octets",
+                             REPLY_LINE_MAX);
+            return GOT_BROKEN;
+        }
+        got = take_line(client, kind == LINE_BARE ? tidy(client, line) : line);
+        buf_consume(&client->in, used);
+    }
+    return got;
+}
+
+static enum client_wait pop(struct smtp_client *client)
+{
+    enum client_wait kind = client->runs[0].kind;
+
+    client->last_stage = smtp_client_wait_stage(client, kind);
+    if (--client->runs[0].count == 0) {
+        client->run_count--;
+        memmove(client->runs, client->runs + 1, client->run_count * sizeof(client->runs[0]));
+    }
+    client->stamp = true;
+    return kind;
+}
+
+/* 421 may answer anything, and then the server is gone (RFC 5321 3.8): what
+ * was still to be answered will not be. */
+static bool take_reply(struct smtp_client *client, struct smtp_client_event *event)
+{
+    enum client_wait kind = pop(client);
+    enum stage stage = client->last_stage;
+    bool is_closing = client->reply.code == 421 && kind != CLIENT_WAIT_QUIT;
+
+    if (reply_is_intermediate(&client->reply) && !rows[kind].takes_3xx) {
+        smtp_client_fail(client, ERR_INVALID, &client->reply, "a reply %u that makes no sense here",
+                         client->reply.code);
+        client->fault_stage = stage;
+        return false;
+    }
+    event->reply = &client->reply;
+    bool told = rows[kind].got(client, event);
+    if (is_closing)
+        smtp_client_fail(client, ERR_CLOSED, &client->reply,
+                         "the server is closing the connection");
+    if (client->tell_fault)
+        client->fault_stage = stage;
+    return told;
+}
+
+/* A reply that nobody waits for: how a server says goodbye to an idle client, or nonsense. */
+static void read_unasked(struct smtp_client *client)
+{
+    struct reply *reply = &client->reply;
+
+    if (read_reply(client) != GOT_REPLY)
+        return;
+    if (reply_is_transient(reply) || reply_is_permanent(reply))
+        smtp_client_fail(client, ERR_CLOSED, reply, "the server ended the session");
+    else
+        smtp_client_fail(client, ERR_INVALID, reply, "the server spoke without being asked");
+}
+
+bool smtp_client_read(struct smtp_client *client, struct smtp_client_event *event)
+{
+    while (!client->dead && !client->awaits_tls && !client->tell_over && !client->tell_go) {
+        if (client->run_count == 0) {
+            read_unasked(client);
+            return false;
+        }
+        if (read_reply(client) != GOT_REPLY)
+            return false;
+        if (take_reply(client, event))
+            return true;
+    }
+    return false;
+}
+
+void smtp_client_junk(struct smtp_client *client)
+{
+    struct str line = str_trim(str_head(buf_view(&client->in), 100));
+    bool is_goodbye =
+        !client->reply_grows && line.len > 0 && (line.at[0] == '4' || line.at[0] == '5');
+    char shown[128];
+
+    show(shown, sizeof(shown), line);
+    if (is_goodbye)
+        smtp_client_fail(client, ERR_CLOSED, NULL, "the server ended the session: %s", shown);
+    else
+        smtp_client_fail(client, ERR_INVALID, NULL, "the server spoke without being asked: %s",
+                         shown);
+}
