@@ -20,13 +20,17 @@ struct tls_pair {
     const char *certificate, *key;
 }; /* PEM files; chain in the certificate file */
 
-/* Checks that files are readable, that each key matches its certificate, dates and chain order. */
+/* Refuses what cannot work: unreadable files, a key that does not match. What works
+ * for some clients only (expired, chain out of order) is told by tls_server_problem(),
+ * so that a certificate that runs out does not keep the relay from starting. */
 enum err tls_server_new(const struct tls_pair *pairs, size_t count, struct tls_server **out_server,
                         struct fault *fault);
 struct tls_server *tls_server_ref(struct tls_server *server); /* any thread */
 void tls_server_unref(struct tls_server **server);
 /* Wall seconds when the first of its certificates expires. */
 int64_t tls_server_expires_at(const struct tls_server *server);
+/* One sentence for a person, "" when all is well. */
+const char *tls_server_problem(const struct tls_server *server);
 
 /* ca_file NULL: the system's bundle. */
 enum err tls_client_new(const char *ca_file, struct tls_client **out_client, struct fault *fault);
@@ -50,7 +54,8 @@ struct tls_request {
 /* A handshake that does not meet the level fails with ERR_TLS; for levels below
  * verified the facts tell what was proved all the same. */
 
-/* For `waypost check`, `user`, quickstart: a self-signed certificate. Files 0600 for the key. */
+/* For quickstart and tests: a self-signed certificate (ECDSA P-256, ten years). The key's
+ * file is 0600; files that exist already are not touched (ERR_EXISTS). */
 enum err tls_self_signed(const char *hostname, const char *certificate, const char *key,
                          struct fault *fault);
 

@@ -1,0 +1,391 @@
+/*
+ * tls_server.c - the certificates we show.
+ *
+ * One SSL_CTX with the default certificates; a client that names a host (SNI)
+ * gets, of each key type, the first pair that fits the name: an exact name
+ * before a wildcard. So an ECDSA and an RSA certificate for the same host stand
+ * side by side, and old clients still find the one they can use.
+ */
+#include "relay/net/tls_impl.h"
+
+#include "relay/base/clock.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct pair {
+    X509 *leaf;
+    EVP_PKEY *key;
+    STACK_OF(X509) * chain;
+    bool is_default; /* shown when no name fits */
+};
+
+struct tls_server {
+    atomic_uint refs;
+    SSL_CTX *context;
+    struct pair *pairs;
+    size_t count;
+    int64_t expires_at;
+    char problem[256];
+};
+
+/* ---- reading files ---- */
+
+static int no_passphrase(char *out, int size, int writing, void *arg)
+{
+    (void)out;
+    (void)size;
+    (void)writing;
+    (void)arg;
+    return 0; /* never ask on the terminal */
+}
+
+static enum err open_file(const char *path, const char *what, FILE **out_file, struct fault *fault)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return fault_errno(fault, errno, "cannot read the %s %s", what, path);
+    *out_file = file;
+    return ERR_OK;
+}
+
+static enum err read_certificates(const char *path, struct pair *pair, struct fault *fault)
+{
+    FILE *file = NULL;
+    X509 *next;
+
+    enum err err = open_file(path, "certificate", &file, fault);
+    if (err)
+        return err;
+    pair->leaf = PEM_read_X509(file, NULL, no_passphrase, NULL);
+    pair->chain = sk_X509_new_null();
+    while (pair->leaf && (next = PEM_read_X509(file, NULL, no_passphrase, NULL)))
+        sk_X509_push(pair->chain, next);
+    fclose(file);
+    ERR_clear_error(); /* the end of the file is an error to PEM_read */
+    if (!pair->leaf)
+        return fault_set(fault, ERR_INVALID, "%s does not hold a certificate in PEM form", path);
+    return ERR_OK;
+}
+
+static enum err read_key(const char *path, struct pair *pair, struct fault *fault)
+{
+    FILE *file = NULL;
+
+    enum err err = open_file(path, "key", &file, fault);
+    if (err)
+        return err;
+    pair->key = PEM_read_PrivateKey(file, NULL, no_passphrase, NULL);
+    fclose(file);
+    ERR_clear_error();
+    if (!pair->key)
+        return fault_set(fault, ERR_INVALID,
+                         "%s does not hold a private key in PEM form without a passphrase", path);
+    return ERR_OK;
+}
+
+/* ---- judging them ---- */
+
+static void note_problem(struct tls_server *server, const char *format, const char *path,
+                         const char *detail)
+{
+    if (server->problem[0] == '\0')
+        snprintf(server->problem, sizeof(server->problem), "certificate %.150s %s %s", path, format,
+                 detail);
+}
+
+static void judge_dates(struct tls_server *server, const struct pair *pair, const char *path)
+{
+    const ASN1_TIME *begins = X509_get0_notBefore(pair->leaf);
+    const ASN1_TIME *ends = X509_get0_notAfter(pair->leaf);
+    int64_t now = clock_wall_us() / 1000000, expires_at = tls_time_of(ends);
+    char date[32];
+
+    if (tls_time_of(begins) > now) {
+        tls_print_date(begins, date, sizeof(date));
+        note_problem(server, "is not valid before", path, date);
+    } else if (expires_at < now) {
+        tls_print_date(ends, date, sizeof(date));
+        note_problem(server, "has expired:", path, date);
+    }
+    if (server->expires_at == 0 || expires_at < server->expires_at)
+        server->expires_at = expires_at;
+}
+
+/* Many clients put a shuffled chain in order, some do not. */
+static void judge_chain(struct tls_server *server, const struct pair *pair, const char *path)
+{
+    X509 *below = pair->leaf;
+
+    for (int i = 0; i < sk_X509_num(pair->chain); i++) {
+        X509 *issuer = sk_X509_value(pair->chain, i);
+        if (X509_check_issued(issuer, below) != X509_V_OK) {
+            note_problem(server, "is followed by one that did not issue the one before it;", path,
+                         "put the chain in order, leaf first");
+            return;
+        }
+        below = issuer;
+    }
+}
+
+static enum err load_pair(struct tls_server *server, size_t i, const struct tls_pair *from,
+                          struct fault *fault)
+{
+    struct pair *pair = &server->pairs[i];
+
+    enum err err = read_certificates(from->certificate, pair, fault);
+    if (err)
+        return err;
+    err = read_key(from->key, pair, fault);
+    if (err)
+        return err;
+    if (X509_check_private_key(pair->leaf, pair->key) != 1) {
+        ERR_clear_error();
+        return fault_set(fault, ERR_INVALID, "the key %s does not belong to the certificate %s",
+                         from->key, from->certificate);
+    }
+    judge_dates(server, pair, from->certificate);
+    judge_chain(server, pair, from->certificate);
+    return ERR_OK;
+}
+
+/* ---- choosing by name ---- */
+
+enum fit { FIT_NONE, FIT_WILDCARD, FIT_EXACT };
+
+static enum fit fit_of(X509 *leaf, const char *name)
+{
+    char *matched = NULL;
+    enum fit fit = FIT_NONE;
+
+    if (X509_check_host(leaf, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, &matched) == 1)
+        fit = matched && strchr(matched, '*') ? FIT_WILDCARD : FIT_EXACT;
+    OPENSSL_free(matched);
+    return fit;
+}
+
+/* The best pair with this key type, or NULL. */
+static const struct pair *best_of_type(const struct tls_server *server, int type, const char *name)
+{
+    const struct pair *best = NULL;
+    enum fit best_fit = FIT_NONE;
+
+    for (size_t i = 0; i < server->count; i++) {
+        const struct pair *pair = &server->pairs[i];
+        if (EVP_PKEY_get_base_id(pair->key) != type)
+            continue;
+        enum fit fit = fit_of(pair->leaf, name);
+        if (fit > best_fit) {
+            best = pair;
+            best_fit = fit;
+        }
+    }
+    return best;
+}
+
+static bool is_first_of_type(const struct tls_server *server, size_t i)
+{
+    for (size_t j = 0; j < i; j++) {
+        if (EVP_PKEY_get_base_id(server->pairs[j].key) ==
+            EVP_PKEY_get_base_id(server->pairs[i].key))
+            return false;
+    }
+    return true;
+}
+
+static size_t choose(const struct tls_server *server, const char *name, const struct pair **out)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < server->count; i++) {
+        if (!is_first_of_type(server, i))
+            continue;
+        const struct pair *best =
+            best_of_type(server, EVP_PKEY_get_base_id(server->pairs[i].key), name);
+        if (best)
+            out[count++] = best;
+    }
+    return count;
+}
+
+static bool is_default_set(const struct tls_server *server, const struct pair **chosen,
+                           size_t count)
+{
+    size_t defaults = 0;
+
+    for (size_t i = 0; i < server->count; i++)
+        defaults += server->pairs[i].is_default;
+    for (size_t i = 0; i < count; i++) {
+        if (!chosen[i]->is_default)
+            return false;
+    }
+    return count == defaults;
+}
+
+#define TYPES_MAX 8 /* key types OpenSSL can sign with in TLS: five */
+
+/* Called when a certificate is needed, so not on resumption. */
+static int on_certificate(SSL *ssl, void *arg)
+{
+    const struct tls_server *server = arg;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    const struct pair *chosen[TYPES_MAX];
+
+    size_t count = name ? choose(server, name, chosen) : 0;
+    if (count == 0 || is_default_set(server, chosen, count))
+        return 1;
+    SSL_certs_clear(ssl);
+    for (size_t i = 0; i < count; i++) {
+        if (!SSL_use_cert_and_key(ssl, chosen[i]->leaf, chosen[i]->key, chosen[i]->chain, 1))
+            return 0;
+    }
+    return 1;
+}
+
+/* Without it OpenSSL would not tie a TLS 1.2 session to the name it was made for. */
+static int on_servername(SSL *ssl, int *alert, void *arg)
+{
+    (void)ssl;
+    (void)alert;
+    (void)arg;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- the context ---- */
+
+static int server_index = -1;
+
+static void drop_server(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number,
+                        void *arg)
+{
+    struct tls_server *server = pointer;
+
+    (void)parent;
+    (void)data;
+    (void)index;
+    (void)number;
+    (void)arg;
+    tls_server_unref(&server);
+}
+
+static void make_index(void)
+{
+    server_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, drop_server);
+}
+
+/* The first pair, and those with another key type for the same name. */
+static void mark_defaults(struct tls_server *server)
+{
+    char name[256];
+
+    tls_print_subject(server->pairs[0].leaf, name, sizeof(name));
+    for (size_t i = 0; i < server->count; i++) {
+        struct pair *pair = &server->pairs[i];
+        int type = EVP_PKEY_get_base_id(pair->key);
+        bool is_other_type = type != EVP_PKEY_get_base_id(server->pairs[0].key);
+        pair->is_default = i == 0 || (is_other_type && best_of_type(server, type, name) == pair);
+    }
+}
+
+static enum err make_context(struct tls_server *server, const struct tls_pair *from,
+                             struct fault *fault)
+{
+    server->context = tls_context_new(TLS_server_method(), fault);
+    if (!server->context)
+        return ERR_TLS;
+    SSL_CTX_set_min_proto_version(server->context, TLS1_2_VERSION);
+    SSL_CTX_set_options(server->context,
+                        SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_session_cache_mode(server->context, SSL_SESS_CACHE_OFF); /* tickets do it */
+    SSL_CTX_set_num_tickets(server->context, 1);
+    SSL_CTX_set_session_id_context(server->context, (const unsigned char *)"waypost", 7);
+    SSL_CTX_set_cert_cb(server->context, on_certificate, server);
+    SSL_CTX_set_tlsext_servername_callback(server->context, on_servername);
+    for (size_t i = 0; i < server->count; i++) {
+        const struct pair *pair = &server->pairs[i];
+        /* Loading those that are not default too, into nothing, would be lost
+         * work; but a key the security level forbids must be found now. */
+        SSL *trial = pair->is_default ? NULL : SSL_new(server->context);
+        int ok = trial ? SSL_use_cert_and_key(trial, pair->leaf, pair->key, pair->chain, 1)
+                       : SSL_CTX_use_cert_and_key(server->context, pair->leaf, pair->key,
+                                                  pair->chain, 1);
+        SSL_free(trial);
+        if (!ok)
+            return tls_fault(fault, from[i].certificate, "");
+    }
+    return ERR_OK;
+}
+
+/* ---- life ---- */
+
+static void free_server(struct tls_server *server)
+{
+    for (size_t i = 0; i < server->count; i++) {
+        X509_free(server->pairs[i].leaf);
+        EVP_PKEY_free(server->pairs[i].key);
+        sk_X509_pop_free(server->pairs[i].chain, X509_free);
+    }
+    SSL_CTX_free(server->context);
+    free(server->pairs);
+    free(server);
+}
+
+enum err tls_server_new(const struct tls_pair *pairs, size_t count, struct tls_server **out_server,
+                        struct fault *fault)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    enum err err = ERR_OK;
+
+    if (count == 0)
+        return fault_set(fault, ERR_INVALID, "TLS needs a certificate and its key");
+    pthread_once(&once, make_index);
+    struct tls_server *server = mem_alloc(sizeof(*server));
+    atomic_init(&server->refs, 1);
+    server->pairs = mem_alloc(count * sizeof(server->pairs[0]));
+    server->count = count;
+    for (size_t i = 0; i < count && !err; i++)
+        err = load_pair(server, i, &pairs[i], fault);
+    if (!err) {
+        mark_defaults(server);
+        err = make_context(server, pairs, fault);
+    }
+    if (err) {
+        free_server(server);
+        return err;
+    }
+    *out_server = server;
+    return ERR_OK;
+}
+
+struct tls_server *tls_server_ref(struct tls_server *server)
+{
+    atomic_fetch_add(&server->refs, 1);
+    return server;
+}
+
+void tls_server_unref(struct tls_server **server)
+{
+    if (*server && atomic_fetch_sub(&(*server)->refs, 1) == 1)
+        free_server(*server);
+    *server = NULL;
+}
+
+int64_t tls_server_expires_at(const struct tls_server *server) { return server->expires_at; }
+const char *tls_server_problem(const struct tls_server *server) { return server->problem; }
+
+enum err tls_server_ssl(struct tls_server *server, SSL **out_ssl, struct fault *fault)
+{
+    SSL *ssl = SSL_new(server->context);
+
+    if (!ssl)
+        return tls_fault(fault, "cannot start TLS", "");
+    SSL_set_ex_data(ssl, server_index, tls_server_ref(server));
+    *out_ssl = ssl;
+    return ERR_OK;
+}
