@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.." || exit 2
 # The layer a file belongs to.
 layer_of() {
     case $1 in
-    relay/engine.* | relay/engine_*) echo engine ;;
     relay/main.*) echo main ;;
     relay/*/*) local folder=${1#relay/}; echo "${folder%%/*}" ;;
+    relay/*) echo engine ;; # engine.c and what it is split into
     conf/* | queue/* | dkim/*) echo "${1%%/*}" ;;
     *) echo unknown ;;
     esac

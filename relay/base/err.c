@@ -114,6 +114,8 @@ enum err fault_errno(struct fault *fault, int errnum, const char *format, ...)
     char why[128];
     va_list args;
 
+    if (err == ERR_OK) /* a library failed without saying why: still a failure */
+        err = ERR_IO;
     if (!fault)
         return err;
     fault->err = err;

@@ -51,7 +51,7 @@ struct fault {
 enum err fault_set(struct fault *fault, enum err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same with ": strerror(errnum)" at the end and the err derived from errnum. */
+/* The same with ": strerror(errnum)" at the end and the err derived from errnum; never ERR_OK. */
 enum err fault_errno(struct fault *fault, int errnum, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

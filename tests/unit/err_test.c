@@ -59,6 +59,7 @@ static void a_fault_says_what_and_returns_its_error(void **state)
     assert_string_equal(fault.text, "line 7: odd");
     assert_int_equal(fault_errno(&fault, EACCES, "cannot open %s", "x"), ERR_DENIED);
     assert_string_equal(fault.text, "cannot open x: Permission denied");
+    assert_int_equal(fault_errno(&fault, 0, "failed without a reason"), ERR_IO);
     assert_int_equal(fault_set(NULL, ERR_IO, "nobody listens"), ERR_IO);
     assert_int_equal(fault_errno(NULL, ENOSPC, "nobody listens"), ERR_FULL);
 }
