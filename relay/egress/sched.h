@@ -57,6 +57,9 @@ struct sched *sched_new(const struct sched_options *options, const struct sched_
 void sched_set(struct sched *sched, const struct sched_settings *settings, struct keyring *keyring);
 bool sched_settings_idle(const struct sched *sched, const struct sched_settings *settings);
 
+/* Which loop a lane belongs to, out of `loops`. A smarthost lane belongs to all. */
+unsigned sched_loop_of(struct str lane, unsigned loops);
+
 /* From the store's watch, brought over by letter: this lane has something due
  * at due_at (wall s). Ignored when the lane is another loop's. */
 void sched_ready(struct sched *sched, const char *lane, int64_t due_at);

@@ -1,0 +1,440 @@
+/*
+ * engine.c - the relay started, run and stopped.
+ *
+ * Order of starting: bind (maybe as root), become the user, load keys and
+ * certificates as that user, open log, store and trace, start the loops, then
+ * serve. Stopping is the reverse: listeners first, then sessions and deliveries
+ * drain, then the store, last the log.
+ */
+#include "relay/engine_impl.h"
+
+#include "relay/base/clock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RING_BYTES ((size_t)1 << 20)
+
+void engine_say(struct engine *engine, enum stage stage, enum hop_weight weight, struct str text,
+                struct str fault)
+{
+    int64_t now = clock_wall_us();
+    struct hop hop = { .began_us = now,
+                       .ended_us = now,
+                       .weight = weight,
+                       .stage = stage,
+                       .text = text,
+                       .fault = fault };
+
+    if (fault.len) {
+        hop.result = RESULT_FAILED;
+        hop.scope = SCOPE_US;
+        hop.kind = CLASS_CONFIG;
+    }
+    hop_emit(engine->loops[0].ring, &hop);
+}
+
+/* ---- starting ---- */
+
+static enum err bind_all(struct engine *engine, struct fault *fault)
+{
+    const struct conf *conf = engine->options.conf;
+    enum err rc = ERR_OK;
+
+    if (conf->listen_count == 0)
+        return fault_set(fault, ERR_INVALID, "%s has no listen section: nothing could come in",
+                         conf->file.len ? conf->file.at : "the configuration");
+    for (size_t i = 0; !rc && i < conf->listen_count; i++) {
+        struct setup_listen listen = { .conf = &conf->listens[i] };
+        rc = engine_bind(engine, &listen, fault);
+    }
+    return rc;
+}
+
+static enum err make_folder(const char *path, struct fault *fault)
+{
+    if (mkdir(path, 0750) == 0 || errno == EEXIST)
+        return ERR_OK;
+    return fault_errno(fault, errno, "cannot make the folder %s", path);
+}
+
+static char *join(struct str folder, const char *name)
+{
+    struct buf path;
+
+    buf_init(&path, 4096);
+    buf_printf(&path, STR_FMT "/%s", STR_ARG(folder), name);
+    return buf_take(&path, NULL);
+}
+
+static enum err open_log(struct engine *engine, struct fault *fault)
+{
+    const struct conf *conf = engine->setup->conf;
+    char *path = conf->log.file.len ? str_dup(conf->log.file) : NULL;
+    struct log_options options = {
+        .to = conf->log.to,
+        .format = conf->log.format,
+        .level = conf->log.level,
+        .path = path,
+    };
+    enum err rc = log_open(&options, &engine->log, fault);
+
+    free(path);
+    return rc;
+}
+
+static enum err open_trace(struct engine *engine, struct fault *fault)
+{
+    const struct conf *conf = engine->setup->conf;
+    struct tracelog_options options = {
+        .folder = engine->trace_folder,
+        .max_bytes = conf->queue.trace_size,
+        .max_age_s = conf->queue.trace_age_s,
+    };
+
+    return tracelog_open(&options, &engine->tracelog, fault);
+}
+
+static enum err open_store(struct engine *engine, struct fault *fault)
+{
+    const struct conf *conf = engine->setup->conf;
+    char *folder = join(conf->data, "queue");
+    struct store_options options = {
+        .folder = folder,
+        .quota_bytes = conf->queue.size,
+        .map_bytes = conf->queue.map_size,
+        .pool = engine->pool,
+        .ring = hops_ring(engine->hops),
+    };
+    enum err rc = store_open_lmdb(&options, &engine->store, fault);
+
+    free(folder);
+    return rc;
+}
+
+static enum err open_all(struct engine *engine, struct fault *fault)
+{
+    char *data = str_dup(engine->setup->conf->data);
+    enum err rc = make_folder(data, fault);
+
+    free(data);
+    engine->hops = hops_new(RING_BYTES);
+    engine->pool = pool_new((unsigned)sysconf(_SC_NPROCESSORS_ONLN), false);
+    engine->trace_folder = join(engine->setup->conf->data, "trace");
+    if (!rc)
+        rc = open_log(engine, fault);
+    if (!rc)
+        rc = open_trace(engine, fault);
+    if (!rc)
+        rc = open_store(engine, fault);
+    if (rc)
+        return rc;
+    hops_tap(engine->hops, log_hop, log_flush, engine->log);
+    hops_tap(engine->hops, tracelog_hop, tracelog_idle, engine->tracelog);
+    engine->auth = auth_new(engine->setup->users);
+    engine->caps = caps_new();
+    return ERR_OK;
+}
+
+static void fit(struct engine *engine)
+{
+    unsigned sessions, outbound;
+
+    engine_fit_descriptors(engine->setup->conf, &sessions, &outbound);
+    caps_set(engine->caps, sessions, engine->setup->conf->limits.sessions_per_client);
+}
+
+static enum err start_loops(struct engine *engine, struct fault *fault)
+{
+    enum err rc = ERR_OK;
+
+    for (unsigned i = 0; !rc && i < engine->loop_count; i++) {
+        engine->loops[i].engine = engine;
+        rc = engine_loop_start(&engine->loops[i], fault);
+    }
+    return rc;
+}
+
+/* ---- mail that becomes due ---- */
+
+struct due {
+    char *lane;
+    int64_t at;
+};
+
+static void due_arrived(struct engine_loop *own, void *arg)
+{
+    struct due *due = arg;
+
+    if (!own->is_draining)
+        sched_ready(own->sched, due->lane, due->at);
+    free(due->lane);
+    free(due);
+}
+
+static void tell_due(struct engine_loop *own, const char *lane, int64_t at)
+{
+    struct due *due = mem_alloc(sizeof(*due));
+
+    due->lane = str_dup(str_of(lane));
+    due->at = at;
+    engine_tell(own, due_arrived, due);
+}
+
+/* On a store thread. A smarthost lane runs on every loop, any other on its own. */
+static void on_ready(void *arg, const char *lane, int64_t at)
+{
+    struct engine *engine = arg;
+
+    if (lane_is_smarthost(str_of(lane))) {
+        for (unsigned i = 0; i < engine->loop_count; i++)
+            tell_due(&engine->loops[i], lane, at);
+        return;
+    }
+    tell_due(&engine->loops[sched_loop_of(str_of(lane), engine->loop_count)], lane, at);
+}
+
+/* ---- signals and stopping ---- */
+
+static void on_signal(void *arg, int signum)
+{
+    struct engine *engine = arg;
+
+    if (signum == SIGHUP)
+        engine_reload(engine);
+    else
+        engine_stop(engine);
+}
+
+static void drain_one(struct engine_loop *own, void *arg)
+{
+    (void)arg;
+    engine_loop_drain(own);
+}
+
+static void abort_one(struct engine_loop *own, void *arg)
+{
+    (void)arg;
+    engine_loop_abort(own);
+}
+
+static void each_loop(struct engine *engine, engine_loop_fn *fn)
+{
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        engine_tell(&engine->loops[i], fn, NULL);
+}
+
+static void drain_is_over(void *arg)
+{
+    struct engine *engine = arg;
+
+    if (!engine->is_aborting)
+        each_loop(engine, abort_one);
+    engine->is_aborting = true;
+}
+
+void engine_stop(struct engine *engine)
+{
+    if (engine->is_stopping) {
+        drain_is_over(engine);
+        return;
+    }
+    engine->is_stopping = true;
+    engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("stopping"), STR_EMPTY);
+    each_loop(engine, drain_one);
+    loop_timer_start(engine->loops[0].loop, &engine->drain_timer, engine->setup->conf->drain_ms,
+                     drain_is_over, engine);
+}
+
+static void end_one(struct engine_loop *own, void *arg)
+{
+    (void)arg;
+    if (own->sched)
+        sched_free(&own->sched);
+    if (own->resolver)
+        resolver_free(&own->resolver);
+    loop_stop(own->loop);
+}
+
+void engine_loop_is_done(struct engine *engine)
+{
+    if (++engine->loops_done < engine->loop_count)
+        return;
+    loop_timer_stop(engine->loops[0].loop, &engine->drain_timer);
+    if (engine->api)
+        api_free(&engine->api);
+    each_loop(engine, end_one);
+}
+
+/* ---- running ---- */
+
+static void *run_loop(void *arg)
+{
+    struct engine_loop *own = arg;
+
+    loop_run(own->loop);
+    return NULL;
+}
+
+static enum err start_threads(struct engine *engine, struct fault *fault)
+{
+    for (unsigned i = 1; i < engine->loop_count; i++) {
+        int failed = pthread_create(&engine->loops[i].thread, NULL, run_loop, &engine->loops[i]);
+        if (failed)
+            return fault_errno(fault, failed, "cannot start a thread");
+        engine->loops[i].has_thread = true;
+    }
+    return ERR_OK;
+}
+
+static void reload(void *arg) { engine_reload(arg); }
+
+static enum err start_api(struct engine *engine, struct fault *fault)
+{
+    const struct conf *conf = engine->setup->conf;
+    struct api_options options = {
+        .loop = engine->loops[0].loop,
+        .store = engine->store,
+        .hops = engine->hops,
+        .trace_folder = engine->trace_folder,
+        .control = { .arg = engine,
+                     .gather = engine_gather,
+                     .flush = engine_flush,
+                     .reload = reload,
+                     .reroute = engine_reroute },
+    };
+
+    engine->api_socket = str_dup(conf->api.socket);
+    engine->api_address = conf->api.address.len ? str_dup(conf->api.address) : NULL;
+    options.socket = engine->api_socket;
+    options.address = engine->api_address;
+    options.token = engine->api_token;
+    return api_new(&options, &engine->api, fault);
+}
+
+static enum err watch_signals(struct engine *engine, struct fault *fault)
+{
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+    enum err rc = ERR_OK;
+
+    for (size_t i = 0; !rc && i < sizeof(signals) / sizeof(signals[0]); i++)
+        rc = loop_on_signal(engine->loops[0].loop, signals[i], on_signal, engine);
+    if (rc)
+        return fault_set(fault, rc, "cannot watch for signals");
+    return rc;
+}
+
+static void say_started(struct engine *engine)
+{
+    const struct conf *conf = engine->setup->conf;
+    struct buf text;
+
+    buf_init(&text, 2048);
+    buf_printf(&text, "waypost " WAYPOST_VERSION " started as " STR_FMT ", listening on",
+               STR_ARG(conf->hostname));
+    for (size_t i = 0; i < conf->listen_count; i++)
+        buf_printf(&text, "%s " STR_FMT, i ? "," : "", STR_ARG(conf->listens[i].address));
+    engine_say(engine, STAGE_SERVICE, HOP_EVENT, buf_view(&text), STR_EMPTY);
+    buf_clear(&text);
+}
+
+static enum err run(struct engine *engine, struct fault *fault)
+{
+    enum err rc = start_loops(engine, fault);
+
+    if (!rc)
+        rc = watch_signals(engine, fault);
+    if (!rc)
+        rc = start_api(engine, fault);
+    if (!rc)
+        rc = hops_start(engine->hops, fault);
+    if (!rc)
+        rc = start_threads(engine, fault);
+    if (rc)
+        return rc;
+    store_watch(engine->store, on_ready, engine);
+    engine->started_us = clock_wall_us();
+    say_started(engine);
+    if (engine->options.ready)
+        engine->options.ready(engine->options.ready_arg);
+    loop_run(engine->loops[0].loop);
+    for (unsigned i = 1; i < engine->loop_count; i++)
+        if (engine->loops[i].has_thread)
+            pthread_join(engine->loops[i].thread, NULL);
+    return ERR_OK;
+}
+
+static void engine_clear(struct engine *engine)
+{
+    engine_reload_free(engine);
+    if (engine->api)
+        api_free(&engine->api);
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        engine_loop_free(&engine->loops[i]);
+    if (engine->store)
+        store_close(&engine->store);
+    if (engine->pool)
+        pool_free(&engine->pool);
+    if (engine->auth)
+        auth_free(&engine->auth);
+    if (engine->caps)
+        caps_free(&engine->caps);
+    if (engine->hops) {
+        hops_stop(engine->hops);
+        hops_free(&engine->hops);
+    }
+    if (engine->tracelog)
+        tracelog_close(&engine->tracelog);
+    if (engine->log)
+        log_close(&engine->log);
+    if (engine->setup_before)
+        setup_unref(&engine->setup_before);
+    if (engine->setup)
+        setup_unref(&engine->setup);
+    engine_sockets_free(engine);
+    conf_unref(&engine->options.conf);
+    free(engine->trace_folder);
+    free(engine->api_socket);
+    free(engine->api_address);
+    free(engine->api_token);
+    free(engine);
+}
+
+static unsigned count_loops(const struct conf *conf)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (conf->workers)
+        return conf->workers < ENGINE_LOOPS_MAX ? conf->workers : ENGINE_LOOPS_MAX;
+    return cores < 1 ? 1 : cores > 8 ? 8 : (unsigned)cores;
+}
+
+enum err engine_serve(const struct engine_options *options, struct fault *fault)
+{
+    struct engine *engine = mem_alloc(sizeof(*engine));
+    unsigned sessions, outbound;
+    enum err rc;
+
+    signal(SIGPIPE, SIG_IGN);
+    engine->options = *options;
+    engine->options.conf = conf_ref(options->conf);
+    engine->loop_count = count_loops(options->conf);
+    /* Before giving up root, which may raise the hard limit for us. */
+    engine_fit_descriptors(options->conf, &sessions, &outbound);
+    rc = bind_all(engine, fault);
+    if (!rc)
+        rc = engine_become_user(options->conf, fault);
+    if (!rc)
+        rc = setup_new(engine->options.conf, engine->loop_count, &engine->setup, fault);
+    if (!rc)
+        rc = open_all(engine, fault);
+    if (!rc) {
+        atomic_store(&engine->lanes_setup, engine->setup);
+        fit(engine);
+        rc = run(engine, fault);
+    }
+    engine_clear(engine);
+    return rc;
+}

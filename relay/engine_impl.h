@@ -1,0 +1,124 @@
+/*
+ * engine_impl.h - the running relay; shared by engine's own files only.
+ *
+ * `struct engine` belongs to loop 0's thread except for what says otherwise.
+ * Each engine_loop belongs to its own thread and is reached by letters.
+ */
+#ifndef WAYPOST_ENGINE_IMPL_H
+#define WAYPOST_ENGINE_IMPL_H
+
+#include "queue/tracelog.h"
+#include "relay/api/api.h"
+#include "relay/base/container.h"
+#include "relay/base/log.h"
+#include "relay/engine.h"
+#include "relay/ingress/session.h"
+#include "relay/setup.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ENGINE_LOOPS_MAX 64
+
+/* A bound descriptor, kept over reloads: only root could bind a low port again. */
+struct engine_socket {
+    struct engine_socket *next;
+    struct str name, address; /* of the listen section; owned */
+    int fd[ENGINE_LOOPS_MAX]; /* one a loop (SO_REUSEPORT), or the same one for all */
+};
+
+struct engine_listener {
+    struct engine_listener *next;
+    struct str name, address; /* owned */
+    struct listener *listener;
+    struct service *service;
+};
+
+struct engine_loop {
+    struct engine *engine;
+    struct loop *loop;
+    struct hop_ring *ring;
+    pthread_t thread;
+    bool has_thread;
+    struct setup *setup;     /* a reference: what is in force here */
+    struct retired *retired; /* older ones that deliveries still use */
+    struct timer retire_timer;
+    struct resolver *resolver;
+    struct intake *intake;
+    struct sched *sched;
+    struct sessions *sessions;
+    struct engine_listener *listeners;
+    bool is_draining, sessions_empty, sched_idle, is_done;
+};
+
+struct engine {
+    struct engine_options options;
+    struct setup *setup; /* a reference: what is in force */
+    struct setup
+        *setup_before; /* the one before it, for a reroute that still runs on a store thread */
+    _Atomic(struct setup *) lanes_setup; /* `setup`, for store threads */
+    struct hops *hops;
+    struct log *log;
+    struct tracelog *tracelog;
+    struct pool *pool;
+    struct store *store;
+    struct auth *auth;
+    struct caps *caps;
+    struct api *api;
+    char *trace_folder, *api_socket, *api_address, *api_token;
+    struct engine_socket *sockets;
+    struct engine_loop loops[ENGINE_LOOPS_MAX];
+    unsigned loop_count;
+    unsigned loops_done;
+    bool is_stopping, is_aborting;
+    struct timer drain_timer;
+    int64_t started_us;
+    uint64_t reloads, reloads_failed;
+    struct reload *reload; /* one under way */
+    bool reload_again;
+};
+
+/* engine_socket.c: binding, before privileges are given up */
+enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault);
+struct engine_socket *engine_socket_find(struct engine *engine, struct str name,
+                                         struct str address);
+void engine_sockets_free(struct engine *engine);
+/* Close sockets of listen sections that the configuration no longer has. */
+void engine_sockets_prune(struct engine *engine, const struct conf *conf);
+
+/* engine_user.c */
+enum err engine_become_user(const struct conf *conf, struct fault *fault);
+/* Raise the descriptor limit and fit the caps to it. */
+void engine_fit_descriptors(const struct conf *conf, unsigned *out_sessions,
+                            unsigned *out_outbound);
+
+/* engine_loop.c */
+enum err engine_loop_start(struct engine_loop *own,
+                           struct fault *fault); /* on any thread, before it runs */
+enum err engine_loop_apply(struct engine_loop *own, struct setup *setup, struct fault *fault);
+void engine_loop_drain(struct engine_loop *own);
+void engine_loop_abort(struct engine_loop *own);
+void engine_loop_free(struct engine_loop *own);
+
+/* Run fn on a loop's thread, by letter; from any thread. */
+typedef void engine_loop_fn(struct engine_loop *own, void *arg);
+void engine_tell(struct engine_loop *own, engine_loop_fn *fn, void *arg);
+
+/* engine_reload.c */
+void engine_reload(struct engine *engine);
+void engine_reload_free(struct engine *engine);
+
+/* engine_control.c: what the API asks of the whole */
+void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
+void engine_flush(void *arg, struct str lane);
+void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                    char out_lane[LANE_MAX]);
+
+/* engine.c */
+void engine_stop(struct engine *engine);         /* drain; a second call ends now */
+void engine_loop_is_done(struct engine *engine); /* loop 0 */
+void engine_say(struct engine *engine, enum stage stage, enum hop_weight weight, struct str text,
+                struct str fault);
+
+#endif

@@ -1,0 +1,227 @@
+/*
+ * engine_reload.c - SIGHUP: read everything again, swap what is in force.
+ *
+ * The new configuration is read and loaded on a worker. If anything is wrong
+ * with it the old one stays in force and the log says why. Log files are
+ * reopened either way.
+ */
+#include "relay/engine_impl.h"
+
+struct reload {
+    struct job job;
+    struct engine *engine;
+    struct setup *setup;
+    enum err err;
+    struct fault fault;
+};
+
+static void first_finding(void *arg, enum conf_severity severity, const char *file, unsigned line,
+                          const char *what, const char *fix)
+{
+    struct reload *reload = arg;
+
+    if (severity == CONF_ERROR && reload->fault.err == ERR_OK)
+        fault_set(&reload->fault, ERR_INVALID, "%s:%u: %s (%s)", file, line, what, fix);
+}
+
+static void reload_run(struct job *job)
+{
+    struct reload *reload = container_of(job, struct reload, job);
+    struct conf *conf = NULL;
+
+    reload->err = conf_read(reload->engine->options.conf_file, first_finding, reload, &conf);
+    if (!reload->err)
+        reload->err = setup_new(conf, reload->engine->loop_count, &reload->setup, &reload->fault);
+    if (conf)
+        conf_unref(&conf);
+}
+
+static void apply_failed(struct engine_loop *first, void *arg)
+{
+    struct fault *fault = arg;
+
+    engine_say(first->engine, STAGE_ALARM, HOP_ALARM,
+               STR("a listener or resolver did not follow the reload"), str_of(fault->text));
+    free(fault);
+}
+
+static void apply_one(struct engine_loop *own, void *arg)
+{
+    struct setup *setup = arg;
+    struct fault fault;
+
+    if (!own->is_draining && engine_loop_apply(own, setup, &fault)) {
+        struct fault *copy = mem_alloc(sizeof(*copy));
+        *copy = fault;
+        engine_tell(&own->engine->loops[0], apply_failed, copy);
+    }
+    setup_unref(&setup);
+}
+
+static enum err bind_new(struct engine *engine, const struct setup *setup, struct fault *fault)
+{
+    enum err rc = ERR_OK;
+
+    for (size_t i = 0; !rc && i < setup->conf->listen_count; i++)
+        rc = engine_bind(engine, &setup->listens[i], fault);
+    return rc;
+}
+
+struct reroute_all {
+    struct store_change change;
+    struct engine *engine;
+    struct setup *setup;
+};
+
+static void reroute_one(void *arg, const struct envelope *envelope,
+                        const struct recipient *recipient, char out_lane[LANE_MAX])
+{
+    struct reroute_all *all = arg;
+
+    setup_lane(all->setup, envelope, recipient, out_lane);
+}
+
+static void rerouted(struct store_request *request)
+{
+    struct store_change *change = container_of(request, struct store_change, request);
+    struct reroute_all *all = container_of(change, struct reroute_all, change);
+
+    setup_unref(&all->setup);
+    free(all);
+}
+
+static bool same_list(const struct str *a, size_t a_count, const struct str *b, size_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    for (size_t i = 0; i < a_count; i++)
+        if (!str_eq(a[i], b[i]))
+            return false;
+    return true;
+}
+
+static bool routes_changed(const struct setup *before, const struct setup *now)
+{
+    if (before->lane_route_count != now->lane_route_count)
+        return true;
+    for (size_t i = 0; i < now->lane_route_count; i++) {
+        const struct lane_route *a = &before->lane_routes[i], *b = &now->lane_routes[i];
+        if (!str_eq(a->name, b->name) || a->is_smarthost != b->is_smarthost ||
+            !same_list(a->match, a->match_count, b->match, b->match_count) ||
+            !same_list(a->match_sender, a->match_sender_count, b->match_sender,
+                       b->match_sender_count))
+            return true;
+    }
+    return false;
+}
+
+/* Mail that waits under the old routes moves to where the new ones send it. */
+static void move_mail(struct engine *engine, struct setup *setup)
+{
+    struct reroute_all *all = mem_alloc(sizeof(*all));
+
+    all->engine = engine;
+    all->setup = setup_ref(setup);
+    all->change.kind = STORE_REROUTE;
+    all->change.filter.any_state = true;
+    all->change.reroute = reroute_one;
+    all->change.arg = all;
+    all->change.request.reply_to = loop_mailbox(engine->loops[0].loop);
+    all->change.request.done = rerouted;
+    store_change(engine->store, &all->change);
+}
+
+static void put_in_force(struct engine *engine, struct setup *setup)
+{
+    const struct conf *conf = setup->conf;
+    struct setup *before = engine->setup;
+    unsigned sessions, outbound;
+
+    auth_set_users(engine->auth, setup->users);
+    engine_fit_descriptors(conf, &sessions, &outbound);
+    caps_set(engine->caps, sessions, conf->limits.sessions_per_client);
+    tracelog_set(engine->tracelog, conf->queue.trace_size, conf->queue.trace_age_s);
+    engine_sockets_prune(engine, conf);
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        engine_tell(&engine->loops[i], apply_one, setup_ref(setup));
+    if (routes_changed(before, setup))
+        move_mail(engine, setup);
+    engine->setup = setup;
+    atomic_store(&engine->lanes_setup, setup);
+    if (engine->setup_before)
+        setup_unref(&engine->setup_before);
+    engine->setup_before = before;
+}
+
+static void set_log(struct engine *engine, const struct conf *conf)
+{
+    char *path = conf->log.file.len ? str_dup(conf->log.file) : NULL;
+    struct log_options options = {
+        .to = conf->log.to,
+        .format = conf->log.format,
+        .level = conf->log.level,
+        .path = path,
+    };
+
+    log_set(engine->log, &options);
+    log_reopen(engine->log);
+    free(path);
+}
+
+static void reload_done(struct job *job)
+{
+    struct reload *reload = container_of(job, struct reload, job);
+    struct engine *engine = reload->engine;
+
+    engine->reload = NULL;
+    if (!reload->err && !engine->is_stopping)
+        reload->err = bind_new(engine, reload->setup, &reload->fault);
+    if (reload->err || engine->is_stopping) {
+        engine->reloads_failed++;
+        log_reopen(engine->log);
+        if (!engine->is_stopping)
+            engine_say(engine, STAGE_ALARM, HOP_ALARM,
+                       STR("reload refused, the old configuration stays in force"),
+                       str_of(reload->fault.text));
+        if (reload->setup)
+            setup_unref(&reload->setup);
+    } else {
+        engine->reloads++;
+        set_log(engine, reload->setup->conf);
+        put_in_force(engine, reload->setup);
+        engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("reloaded"), STR_EMPTY);
+    }
+    free(reload);
+    if (engine->reload_again && !engine->is_stopping) {
+        engine->reload_again = false;
+        engine_reload(engine);
+    }
+}
+
+void engine_reload(struct engine *engine)
+{
+    struct reload *reload;
+
+    if (engine->is_stopping)
+        return;
+    if (engine->reload) {
+        engine->reload_again = true;
+        return;
+    }
+    reload = mem_alloc(sizeof(*reload));
+    reload->engine = engine;
+    reload->job.run = reload_run;
+    reload->job.done = reload_done;
+    reload->job.reply_to = loop_mailbox(engine->loops[0].loop);
+    engine->reload = reload;
+    (void)pool_post(engine->pool, POOL_DISK, &reload->job);
+}
+
+/* After the loops have ended: a reload that was still being read. */
+void engine_reload_free(struct engine *engine)
+{
+    if (engine->reload && engine->reload->setup)
+        setup_unref(&engine->reload->setup);
+    free(engine->reload);
+    engine->reload = NULL;
+}

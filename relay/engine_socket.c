@@ -1,0 +1,141 @@
+/*
+ * engine_socket.c - listening sockets: bound once, early, kept over reloads.
+ *
+ * "fd:NAME" takes what systemd passed (LISTEN_FDS, LISTEN_FDNAMES); everything
+ * else is bound here, one socket a loop with SO_REUSEPORT so that the kernel
+ * spreads clients without a lock between loops.
+ */
+#include "relay/engine_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define SOCKETS_FIRST 3 /* sd_listen_fds(3): SD_LISTEN_FDS_START */
+
+/* The descriptor passed under this name; -1: none. */
+static int passed_fd(struct str name)
+{
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    struct str names = str_of(getenv("LISTEN_FDNAMES")), one;
+    uint64_t value;
+    int fd = SOCKETS_FIRST;
+
+    if (!pid || !count || !str_u64(str_of(pid), &value) || value != (uint64_t)getpid())
+        return -1;
+    if (!str_u64(str_of(count), &value))
+        return -1;
+    for (uint64_t i = 0; i < value && str_next(&names, ':', &one); i++, fd++)
+        if (str_eq(one, name))
+            return fd;
+    return -1;
+}
+
+struct engine_socket *engine_socket_find(struct engine *engine, struct str name, struct str address)
+{
+    for (struct engine_socket *socket = engine->sockets; socket; socket = socket->next)
+        if (str_eq(socket->name, name) && str_eq(socket->address, address))
+            return socket;
+    return NULL;
+}
+
+static void socket_free(struct engine_socket *socket)
+{
+    for (int i = 0; i < ENGINE_LOOPS_MAX; i++)
+        if (socket->fd[i] >= 0)
+            close(socket->fd[i]);
+    free((char *)(uintptr_t)socket->name.at);
+    free((char *)(uintptr_t)socket->address.at);
+    free(socket);
+}
+
+/* One descriptor for all loops: each accepts from its own copy. */
+static enum err share_fd(struct engine_socket *socket, int fd, unsigned count, struct fault *fault)
+{
+    socket->fd[0] = fd;
+    for (unsigned i = 1; i < count; i++) {
+        socket->fd[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (socket->fd[i] < 0)
+            return fault_errno(fault, errno, "cannot copy a listening socket");
+    }
+    return ERR_OK;
+}
+
+static enum err bind_all(struct engine_socket *socket, const struct setup_listen *listen,
+                         unsigned count, struct fault *fault)
+{
+    struct listener_options options = { .fd = -1, .reuse_port = count > 1, .unix_mode = 0666 };
+    enum err rc;
+
+    if (str_starts(socket->address, STR("fd:"))) {
+        int fd = passed_fd(str_from(socket->address, 3));
+        if (fd < 0)
+            return fault_set(fault, ERR_NOT_FOUND,
+                             "listen \"" STR_FMT "\": no socket named \"" STR_FMT
+                             "\" was passed by the service manager",
+                             STR_ARG(socket->name), STR_ARG(str_from(socket->address, 3)));
+        return share_fd(socket, fd, count, fault);
+    }
+    rc = endpoint_parse(listen->conf->address, 0, &options.at, fault);
+    if (!rc && options.at.family == ENDPOINT_UNIX) {
+        int fd = -1;
+        rc = listener_bind(&options, &fd, fault);
+        return rc ? rc : share_fd(socket, fd, count, fault);
+    }
+    for (unsigned i = 0; !rc && i < count; i++)
+        rc = listener_bind(&options, &socket->fd[i], fault);
+    return rc;
+}
+
+enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault)
+{
+    struct engine_socket *socket;
+    enum err rc;
+
+    if (engine_socket_find(engine, listen->conf->name, listen->conf->address))
+        return ERR_OK;
+    socket = mem_alloc(sizeof(*socket));
+    for (int i = 0; i < ENGINE_LOOPS_MAX; i++)
+        socket->fd[i] = -1;
+    socket->name = str_of(str_dup(listen->conf->name));
+    socket->address = str_of(str_dup(listen->conf->address));
+    rc = bind_all(socket, listen, engine->loop_count, fault);
+    if (rc) {
+        socket_free(socket);
+        return rc;
+    }
+    socket->next = engine->sockets;
+    engine->sockets = socket;
+    return ERR_OK;
+}
+
+static bool conf_has(const struct conf *conf, const struct engine_socket *socket)
+{
+    for (size_t i = 0; i < conf->listen_count; i++)
+        if (str_eq(conf->listens[i].name, socket->name) &&
+            str_eq(conf->listens[i].address, socket->address))
+            return true;
+    return false;
+}
+
+void engine_sockets_prune(struct engine *engine, const struct conf *conf)
+{
+    for (struct engine_socket **at = &engine->sockets; *at;) {
+        struct engine_socket *socket = *at;
+        if (conf_has(conf, socket)) {
+            at = &socket->next;
+            continue;
+        }
+        *at = socket->next;
+        socket_free(socket);
+    }
+}
+
+void engine_sockets_free(struct engine *engine)
+{
+    while (engine->sockets) {
+        struct engine_socket *next = engine->sockets->next;
+        socket_free(engine->sockets);
+        engine->sockets = next;
+    }
+}

@@ -1,0 +1,80 @@
+/*
+ * engine_user.c - giving up root, and living within the descriptors we get.
+ */
+#include "relay/engine_impl.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The data folder, when it is not there yet, is made for the user. */
+static enum err give_folder(const char *path, const struct passwd *pw, struct fault *fault)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        return ERR_OK;
+    if (mkdir(path, 0750) != 0)
+        return fault_errno(fault, errno, "cannot make the folder %s", path);
+    if (chown(path, pw->pw_uid, pw->pw_gid) != 0)
+        return fault_errno(fault, errno, "cannot give the folder %s to user %s", path, pw->pw_name);
+    return ERR_OK;
+}
+
+enum err engine_become_user(const struct conf *conf, struct fault *fault)
+{
+    char name[64];
+    struct passwd *pw;
+    enum err rc;
+
+    if (geteuid() != 0 || conf->user.len == 0)
+        return ERR_OK;
+    str_copy(name, sizeof(name), conf->user);
+    pw = getpwnam(name);
+    if (!pw)
+        return fault_set(fault, ERR_NOT_FOUND,
+                         "user \"%s\" does not exist (make it, or set user = \"...\")", name);
+    char *data = str_dup(conf->data);
+    rc = give_folder(data, pw, fault);
+    free(data);
+    if (rc)
+        return rc;
+    if (initgroups(name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
+        return fault_errno(fault, errno, "cannot become user %s", name);
+    /* A change of user clears this; core dumps of a relay hold mail: leave it to the operator. */
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return ERR_OK;
+}
+
+/* What is open whatever the load: store, lock, log, trace, API, epolls, wake-ups, listeners. */
+static unsigned descriptors_of_our_own(const struct conf *conf)
+{
+    return 24 + (unsigned)conf->listen_count;
+}
+
+void engine_fit_descriptors(const struct conf *conf, unsigned *out_sessions, unsigned *out_outbound)
+{
+    struct rlimit limit;
+    rlim_t room;
+    unsigned own = descriptors_of_our_own(conf);
+
+    *out_sessions = conf->limits.sessions;
+    *out_outbound = conf->max_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        (void)getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    /* A side file may be open beside each socket. */
+    room = limit.rlim_cur > own + 8 ? (limit.rlim_cur - own) : 8;
+    if ((rlim_t)*out_outbound > room / 3)
+        *out_outbound = (unsigned)(room / 3);
+    if ((rlim_t)*out_sessions > room - room / 3)
+        *out_sessions = (unsigned)(room - room / 3);
+}

@@ -1,0 +1,53 @@
+/*
+ * setup.h - what a configuration means to the running parts, all loaded.
+ *
+ * Keys, certificates, users and route tables of one configuration, built
+ * blocking (at start, and on a worker at reload), then immutable and counted.
+ * A reload builds a new one; loops swap it, and what still runs keeps the old.
+ */
+#ifndef WAYPOST_SETUP_H
+#define WAYPOST_SETUP_H
+
+#include "conf/conf.h"
+#include "dkim/keyring.h"
+#include "relay/egress/sched.h"
+#include "relay/ingress/users.h"
+#include "relay/net/tls.h"
+
+#include <stdatomic.h>
+
+struct setup_listen {
+    const struct conf_listen *conf;
+    const struct network *trust;
+    size_t trust_count;
+    const struct network *proxy;
+    size_t proxy_count;
+};
+
+struct setup {
+    atomic_uint refs;
+    struct conf *conf;
+    struct arena arena;
+    struct keyring *keyring; /* never NULL */
+    struct users *users;     /* NULL: no users file */
+    struct tls_server *tls;  /* NULL: no certificate */
+    struct tls_client *tls_client;
+    struct tls_client **route_tls; /* of routes with a CA file of their own; NULL entries */
+    size_t route_tls_count;
+    struct lane_route *lane_routes;
+    size_t lane_route_count;
+    struct setup_listen *listens; /* as conf->listens */
+    struct sched_settings sched;
+    struct resolver_options dns;
+};
+
+enum err setup_new(struct conf *conf, unsigned loops, struct setup **out_setup,
+                   struct fault *fault);
+struct setup *setup_ref(struct setup *setup); /* any thread */
+void setup_unref(struct setup **setup);       /* any thread */
+
+/* STORE_REROUTE: which lane these rules give. */
+void setup_lane(const struct setup *setup, const struct envelope *envelope,
+                const struct recipient *recipient, char out_lane[LANE_MAX]);
+
+#endif
