@@ -26,14 +26,28 @@ struct subject {
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
+/* Length of an address in angle brackets at the front of `s`; 0: there is none. */
+static size_t bracketed_address(struct str s)
+{
+    size_t end = str_chr(s, '>');
+
+    if (s.len == 0 || s.at[0] != '<' || end == s.len)
+        return 0;
+    return str_chr(str_head(s, end), '@') < end ? end + 1 : 0;
+}
+
 /* Lower case, every run of blanks one space, a space at both ends: a phrase is
- * found even where the peer broke the line. */
+ * found even where the peer broke the line. Addresses are left out, so that
+ * "<dmarc-reports@...> user unknown" is not taken for a word about DMARC. */
 static void subject_text(struct subject *subject, struct str text)
 {
     size_t n = 0;
 
     subject->text[n++] = ' ';
     for (size_t i = 0; i < text.len && n < TEXT_MAX - 2; i++) {
+        i += bracketed_address(str_from(text, i));
+        if (i >= text.len)
+            break;
         if (!is_blank(text.at[i]))
             subject->text[n++] = text.at[i];
         else if (subject->text[n - 1] != ' ')

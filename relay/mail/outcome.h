@@ -47,8 +47,8 @@ struct outcome {
     enum scope scope;
     enum class kind;
     struct status status;
-    bool alarm;             /* an operator should know */
-    bool unknown_delivery;  /* the recipient may see it twice */
+    bool alarm;            /* an operator should know */
+    bool unknown_delivery; /* the recipient may see it twice */
     bool split; /* too many recipients for one transaction: send the rest at once in another */
     uint32_t retry_after_s; /* the peer's own hint ("try again in 300 seconds"); 0: none */
     const char *row;        /* name of the table row that decided */

@@ -98,9 +98,6 @@ static const struct outcome_row rows[] = {
                "one did not.",
       .fix = "Publish SPF, DKIM and DMARC records for the From domain; `waypost dkim record` "
              "prints the key." },
-    { "m365-spf", .code = "5", .status = "5.7.23", FAILED(MESSAGE, POLICY), .alarm = ALARM_YES,
-      .cause = "The SPF record of the sender's domain does not allow our address.",
-      .fix = "Add the address that mail leaves from to the domain's SPF record." },
     { "m365-from-field", .code = "5", .status = "5.7.512", FAILED(MESSAGE, CONTENT),
       .cause = "The message does not have exactly one proper From field.",
       .fix = "Mend the program that wrote the message." },
@@ -112,7 +109,7 @@ static const struct outcome_row rows[] = {
       .fix = "Ask for removal at olcsupport.office.com; sign up for SNDS and JMRP to see why." },
     { "outlook-dynamic", .code = "5",
       .text = " dy-001| dy-002| sc-001| sc-002| sc-003| sc-004| ou-001| ou-002",
-      FAILED(MESSAGE, BLOCK), .alarm = ALARM_YES,
+      FAILED(MESSAGE, BLOCK), .alarm = ALARM_YES, .gives = STATUS(5, 7, 1),
       .cause = "Outlook.com refuses our IP address: spam seen from it, or a dial-up range.",
       .fix = "Read the code at sendersupport.olc.protection.outlook.com/pm/troubleshooting.aspx "
              "and ask for removal, or use a smarthost." },

@@ -41,10 +41,6 @@ static const struct outcome_row rows[] = {
       .fix = "Send it encoded as quoted-printable or base64 before it is signed." },
 
     /* ---- finding the next hop ---- */
-    { "null-mx", .stages = AT(ROUTE), .dns = DNS(NULL_MX), FAILED(RECIPIENT, HARD),
-      .gives = STATUS(5, 1, 10),
-      .cause = "The recipient's domain says in DNS that it takes no mail at all (null MX).",
-      .fix = "Check the address: mail to this domain cannot arrive." },
     { "smarthost-unknown-name", .stages = AT(ROUTE), .when = WHEN_SMARTHOST,
       .dns = DNS(NXDOMAIN) | DNS(NODATA) | DNS(BAD_MX) | DNS(NULL_MX), LATER(DEST, CONFIG),
       .gives = STATUS(4, 4, 4), .alarm = ALARM_YES,
@@ -52,6 +48,10 @@ static const struct outcome_row rows[] = {
       .fix =
           "Check the relay name of this route in the configuration, and this machine's resolver. "
           "Mail waits meanwhile." },
+    { "null-mx", .stages = AT(ROUTE), .dns = DNS(NULL_MX), FAILED(RECIPIENT, HARD),
+      .gives = STATUS(5, 1, 10),
+      .cause = "The recipient's domain says in DNS that it takes no mail at all (null MX).",
+      .fix = "Check the address: mail to this domain cannot arrive." },
     { "domain-unknown", .stages = AT(ROUTE), .dns = DNS(NXDOMAIN), FAILED(RECIPIENT, HARD),
       .gives = STATUS(5, 1, 2), .cause = "The recipient's domain does not exist in DNS.",
       .fix = "Check the address for a typing error." },
@@ -245,7 +245,7 @@ static const struct outcome_row rows[] = {
       .alarm = ALARM_SMARTHOST,
       .cause = "The encrypted connection broke in the middle of the conversation.",
       .fix = "It is tried again." },
-    { "garbled", .stages = AT_WIRE,
+    { "garbled", .stages = AT_WIRE & ~AT(CONNECT),
       .errs = ON(INVALID) | ON(LIMIT) | ON(CORRUPT) | ON(UNSUPPORTED) | ON(DENIED) | ON(VERSION) |
               ON(NOT_FOUND) | ON(EXISTS),
       LATER(HOST, CONFIG), .gives = STATUS(4, 5, 0), .alarm = ALARM_SMARTHOST,

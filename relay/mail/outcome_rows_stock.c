@@ -25,6 +25,13 @@ static const struct outcome_row rows[] = {
       LATER(DEST, QUOTA), .gives = STATUS(4, 4, 5), .alarm = ALARM_SMARTHOST, .retry_after_s = 1800,
       .cause = "The account or address we send with has used up its limit for now.",
       .fix = "It opens again by itself; send slower, or ask for a higher limit." },
+    { "session-limit", .code = "4|5",
+      .text = "too many messages in this|messages per connection|transaction limit|"
+              "too many transactions",
+      LATER(HOST, QUOTA), .gives = STATUS(4, 7, 0),
+      .cause = "The host takes no more messages on this connection.",
+      .fix = "It goes on over a new connection; lower messages per connection for this "
+             "destination." },
     { "sender-rate", .code = "4",
       .text = "too many connections|too many concurrent|connection rate limit|rate limit|"
               "too many messages|too much mail|throttl|too frequent|sending too fast|"
@@ -35,13 +42,6 @@ static const struct outcome_row rows[] = {
       .cause = "The other side wants fewer connections or messages at once.",
       .fix = "It is slowed down by itself; set max-connections or rate for this destination to "
              "avoid it." },
-    { "session-limit", .code = "4|5",
-      .text = "too many messages in this|messages per connection|transaction limit|"
-              "too many transactions",
-      LATER(HOST, QUOTA), .gives = STATUS(4, 7, 0),
-      .cause = "The host takes no more messages on this connection.",
-      .fix = "It goes on over a new connection; lower messages per connection for this "
-             "destination." },
     { "too-many-errors", .code = "421|550|554|451",
       .text = "too many errors|too many invalid|too many unknown|too many bad|"
               "excessive unknown recipients|too many syntax",
@@ -94,8 +94,9 @@ static const struct outcome_row rows[] = {
       FAILED(MESSAGE, POLICY), .gives = STATUS(5, 7, 1),
       .cause = "The other server takes nothing from this sender address.",
       .fix = "Ask the recipient's administrator; the sender may be on a private block list." },
-    { "dmarc", .code = "5", .text = "dmarc", FAILED(MESSAGE, POLICY), .gives = STATUS(5, 7, 1),
-      .alarm = ALARM_YES, .cause = "The message does not pass DMARC of its From domain.",
+    { "dmarc", .code = "5", .text = " dmarc |dmarc policy|dmarc:|(dmarc|dmarc-|dmarc.",
+      FAILED(MESSAGE, POLICY), .gives = STATUS(5, 7, 1), .alarm = ALARM_YES,
+      .cause = "The message does not pass DMARC of its From domain.",
       .fix = "Sign with DKIM for the From domain, and add our address to its SPF record." },
     { "spf", .code = "5",
       .text = " spf |spf fail|spf check|spf: |spf-|sender policy framework|openspf|(spf)",
@@ -103,8 +104,9 @@ static const struct outcome_row rows[] = {
       .cause = "The SPF record of the sender's domain does not allow our address.",
       .fix = "Add the address that mail leaves from (or the smarthost) to the domain's SPF "
              "record." },
-    { "dkim", .code = "5", .text = "dkim", FAILED(MESSAGE, POLICY), .gives = STATUS(5, 7, 20),
-      .alarm = ALARM_YES, .cause = "The other server finds no DKIM signature that it accepts.",
+    { "dkim", .code = "5", .text = " dkim |dkim signature|dkim:|(dkim|dkim-|dkim.",
+      FAILED(MESSAGE, POLICY), .gives = STATUS(5, 7, 20), .alarm = ALARM_YES,
+      .cause = "The other server finds no DKIM signature that it accepts.",
       .fix = "Check that the published key fits: compare `waypost dkim record` with what DNS "
              "answers." },
 

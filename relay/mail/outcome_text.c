@@ -70,8 +70,10 @@ static bool take_clock(struct str rest, uint32_t first, uint64_t *out_seconds)
         seconds = seconds * 60 + number;
         parts++;
     }
+    if (parts == 1)
+        return false;
     *out_seconds = seconds;
-    return parts > 1;
+    return true;
 }
 
 /* "1 hour 5 minutes", "4m31s", "300 seconds", or a bare "300" that ends there. */
