@@ -231,9 +231,9 @@ void loop_stop(struct loop *loop)
     loop->is_stopping = true;
     uv_unref((uv_handle_t *)&loop->wake);
     while (loop->ends) {
-        struct loop_end *end = loop->ends;
-        loop_end_remove(end);
-        end->fn(end->arg);
+        struct loop_end end = *loop->ends;
+        loop_end_remove(loop->ends);
+        end.fn(end.arg); /* may free it */
     }
 }
 
