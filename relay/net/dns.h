@@ -3,8 +3,8 @@
  *
  * One resolver per loop. Asks the configured recursive servers (or those of
  * resolv.conf) over UDP with EDNS0, TCP when truncated, with random ids and
- * ports, retries over the servers, and checks every answer against its
- * question. Same question in flight: joined. Positive answers are kept for
+ * ports, retries over the servers (a silent one is asked last for a while), and
+ * checks every answer against its question. Same question in flight: joined. Positive answers are kept for
  * their TTL, negative ones as RFC 2308 says.
  *
  * The function is called once, from the loop, never before the starting call
@@ -68,8 +68,8 @@ struct resolver_options {
     const char *resolv_conf; /* NULL: /etc/resolv.conf */
     const char *hosts_file;  /* NULL: /etc/hosts */
     bool trust_ad;           /* believe AD from servers that are not on loopback */
-    uint32_t timeout_ms;     /* per try; 0: 3000 */
-    unsigned tries;          /* 0: 2 rounds over all servers */
+    uint32_t timeout_ms;     /* per try; 0: as resolv.conf says, else 3000 */
+    unsigned tries;          /* rounds over all servers; 0: as resolv.conf says, else 2 */
     size_t cache_bytes;      /* 0: 4 MiB */
 };
 
@@ -77,20 +77,34 @@ enum err resolver_new(struct loop *loop, const struct resolver_options *options,
                       struct resolver **out_resolver, struct fault *fault);
 void resolver_free(struct resolver **resolver); /* pending queries are cancelled without a call */
 
-/* name: ASCII (A-labels). *out_query may be NULL if the caller never cancels. */
+/* name: ASCII (A-labels), absolute with or without the final dot. out_query may
+ * be NULL if the caller never cancels; the handle is dead once the function is
+ * called. From inside that call anything may be asked or cancelled, but the
+ * resolver not freed. */
 void resolver_ask(struct resolver *resolver, const char *name, enum dns_type type, dns_fn *fn,
                   void *arg, struct dns_query **out_query);
 void resolver_cancel(struct dns_query **query); /* its function will not be called */
 
-/* Addresses of a host: A and AAAA asked together, one answer with both
- * (is_secure: both were). With `hosts` /etc/hosts is read first. */
+/* Addresses of a host: A and AAAA asked together, one answer with both, AAAA
+ * first. OK as soon as one of them has records; is_secure: what was answered
+ * was. An address literal answers itself. With `hosts` /etc/hosts (and
+ * "localhost") comes first; neither is ever secure. */
 void resolver_addresses(struct resolver *resolver, const char *host, bool hosts, dns_fn *fn,
                         void *arg, struct dns_query **out_query);
 
-void resolver_flush(
-    struct resolver *resolver); /* forget the cache, re-read resolv.conf and hosts */
+/* Forget the cache, re-read resolv.conf and hosts (which is also done within
+ * seconds of their being changed). What is in flight goes on, but is not kept. */
+void resolver_flush(struct resolver *resolver);
+
 struct resolver_counts {
-    uint64_t asked, cached, joined, sent, retried, tcp, mismatched, timed_out;
+    uint64_t asked;      /* questions; an address is two */
+    uint64_t cached;     /* answered from the cache */
+    uint64_t joined;     /* waited for one that was under way */
+    uint64_t sent;       /* packets to servers */
+    uint64_t retried;    /* of these: not the first of their question */
+    uint64_t tcp;        /* of these: over TCP */
+    uint64_t mismatched; /* packets that answered another question: strays or forgeries */
+    uint64_t timed_out;  /* tries that ended in silence */
 };
 struct resolver_counts resolver_counts(const struct resolver *resolver);
 const char *dns_status_word(enum dns_status status);
