@@ -43,6 +43,7 @@ typedef void delivery_ended_fn(void *arg, struct delivery *delivery, const struc
 struct delivery_options {
     struct loop *loop;
     struct resolver *resolver;
+    struct store *store;     /* its folder, for large converted copies */
     struct keyring *keyring; /* for re-signing converted copies; may be NULL */
     const struct route_settings *route;
     struct route_plan *plan; /* a reference is taken */

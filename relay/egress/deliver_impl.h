@@ -1,0 +1,125 @@
+/*
+ * deliver_impl.h - one connection to a next hop; shared by deliver's own files.
+ *
+ * LOOKING -> CONNECTING -> GREETING -> FREE <-> SENDING -> QUITTING -> gone, and
+ * from everywhere back to LOOKING with the next address, or to gone.
+ */
+#ifndef WAYPOST_EGRESS_DELIVER_IMPL_H
+#define WAYPOST_EGRESS_DELIVER_IMPL_H
+
+#include "relay/base/container.h"
+#include "relay/egress/deliver.h"
+#include "relay/net/sasl.h"
+#include "relay/net/stream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum delivery_state {
+    DELIVERY_LOOKING,    /* the TLS policy of the host is looked up */
+    DELIVERY_CONNECTING, /* TCP, and TLS when implicit */
+    DELIVERY_GREETING,   /* banner, EHLO, STARTTLS, AUTH */
+    DELIVERY_FREE,       /* the session is up and idle */
+    DELIVERY_SENDING,    /* a transaction, or getting ready for it */
+    DELIVERY_QUITTING,   /* QUIT was said */
+    DELIVERY_GONE,       /* ended was called; freed when no job holds it */
+};
+
+/* What is known of one recipient of the present claim. */
+struct delivery_slot {
+    bool is_settled;  /* `result` is final */
+    bool is_accepted; /* RCPT was accepted in the present transaction */
+    bool is_again;    /* not now: the rest goes in another transaction */
+    struct delivery_result result;
+};
+
+struct delivery {
+    struct delivery_options options;
+    struct route_plan *plan;
+    char *lane, *hostname;
+    enum delivery_state state;
+    struct deferred deferred;
+    struct timer total_timer;
+    uint64_t number; /* session number, for hops */
+    unsigned sent;
+    bool is_pumping, pump_again;
+    unsigned jobs; /* work on the pool that holds us */
+
+    /* the address being tried */
+    size_t step;        /* into plan->steps */
+    size_t policy_host; /* whose policy is at hand; SIZE_MAX: none */
+    struct tlspolicy_lookup *policy_lookup;
+    struct tlspolicy policy;
+    struct stream *stream;
+    struct smtp_client *client;
+    bool clear_only; /* the opportunistic handshake failed: once in clear */
+    bool tls_active, tls_begun;
+    struct sasl_client *sasl;
+    unsigned refused_mechanisms;
+    enum mechanism mechanism;
+    int64_t stage_began_us;
+    char host_words[DNS_NAME + ENDPOINT_TEXT + 4];
+    char peer[ENDPOINT_TEXT];
+    char helo[DNS_NAME + 64];
+    char tls_words[192];
+
+    /* the present claim */
+    struct claim *claim;
+    struct delivery_slot *slots; /* claim->count */
+    struct arena arena;          /* texts of the results */
+    uint32_t attempt;
+    bool host_reached;
+    struct outcome last; /* of the host that failed before this one */
+    struct delivery_result last_result;
+    bool has_last;
+
+    /* the present transaction */
+    struct smtp_client_transaction transaction;
+    const struct recipient **recipients; /* of the transaction */
+    size_t *slot_of;                     /* transaction index -> slot */
+    bool mail_refused, over_head_written, needs_rset;
+    uint64_t body_at;
+    struct job job;
+    struct message *job_message; /* held while a job reads it */
+    char *window;
+    size_t window_len;
+    struct fault job_fault;
+    /* a 7-bit copy for a hop without 8BITMIME */
+    bool has_copy;
+    struct buf copy_head;
+    struct body *copy_body;
+    enum err copy_err;
+};
+
+/* deliver.c */
+void delivery_next_address(struct delivery *delivery);
+/* The present address will not do: says so, and tries the next one. */
+void delivery_host_failed(struct delivery *delivery, const struct outcome_facts *facts);
+void delivery_claim_done(struct delivery *delivery);
+void delivery_drop_stream(struct delivery *delivery);
+void delivery_end(struct delivery *delivery, const struct outcome *trouble);
+bool delivery_is_last_step(const struct delivery *delivery);
+const struct route_host *delivery_route_host(const struct delivery *delivery);
+void delivery_maybe_free(struct delivery *delivery);
+
+/* deliver_talk.c */
+void delivery_talk_begin(struct delivery *delivery);
+void delivery_pump(struct delivery *delivery);
+void delivery_stream_event(void *arg, struct stream *stream, enum stream_event event);
+
+/* deliver_send.c */
+void delivery_send(struct delivery *delivery); /* the present claim, or what is left of it */
+void delivery_transaction_event(struct delivery *delivery, const struct smtp_client_event *event);
+void delivery_send_clear(struct delivery *delivery);
+/* Settle every open slot with this. */
+void delivery_settle_open(struct delivery *delivery, const struct outcome_facts *facts);
+
+/* deliver_hop.c */
+void delivery_tell(struct delivery *delivery, enum stage stage, const struct reply *reply,
+                   const struct outcome *outcome, struct str fault);
+void delivery_tell_recipient(struct delivery *delivery, enum stage stage, const struct reply *reply,
+                             const struct outcome *outcome, const struct recipient *recipient);
+/* `facts` judged, as a result whose texts live in the claim's arena. */
+struct delivery_result delivery_judge(struct delivery *delivery, const struct outcome_facts *facts);
+
+#endif
