@@ -29,6 +29,9 @@ bool sasl_client_has_initial(const struct sasl_client *client); /* speaks first 
 /* Answer a challenge (base64; empty for the initial response). Output is base64. */
 enum err sasl_client_step(struct sasl_client *client, struct str challenge, struct buf *out,
                           struct fault *fault);
+/* The last step is done: a 235 before that comes from a server that has not
+ * proved (SCRAM) that it knows the password. */
+bool sasl_client_is_done(const struct sasl_client *client);
 
 /* ---- server: a client logs in at ours ---- */
 
@@ -37,9 +40,9 @@ struct sasl_server;
 /* What the mechanisms need to know about a user. PLAIN and LOGIN end with the
  * password in hand (SASL_NEEDS_PASSWORD): the caller checks it off the loop. */
 struct sasl_secret {
-    bool known;
-    struct str scram_salt; /* raw */
-    unsigned scram_iterations;
+    bool known;                  /* false: salt and keys are made up, so that nobody can tell */
+    struct str scram_salt;       /* raw; when not known, only its length counts (0: 16) */
+    unsigned scram_iterations;   /* give the usual number when not known (0: 4096) */
     struct str scram_stored_key; /* raw, 32 octets (SCRAM-SHA-256) */
     struct str scram_server_key;
     struct str clear_password; /* CRAM-MD5 only */
