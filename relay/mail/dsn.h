@@ -9,6 +9,7 @@
 #define WAYPOST_MAIL_DSN_H
 
 #include "relay/base/buf.h"
+#include "relay/mail/addr.h"
 #include "relay/mail/envelope.h"
 
 enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED, DSN_EXPIRED };
@@ -31,8 +32,11 @@ struct dsn_options {
 bool dsn_is_owed(const struct envelope *envelope, const struct recipient *recipient,
                  enum dsn_action action);
 
-/* Head (with empty line) and body apart, CRLF. `original_body` empty with RET=HDRS
- * or when larger than full_max_bytes: then only the head goes back. */
+/* Head (with empty line) and body apart, CRLF; appended to the bufs. The head is
+ * ASCII unless the reverse-path is not; the body has 8-bit bytes only when the
+ * original or a recipient's address has (then its types are those of RFC 6533). The
+ * whole message goes back when the caller has it, RET does not say HDRS, it is not
+ * over full_max_bytes, and a failure is reported; else only its head. */
 void dsn_build(const struct dsn_options *options, const struct envelope *original,
                struct str original_head, struct str original_body, bool has_whole_body,
                const struct dsn_recipient *recipients, size_t count, struct buf *out_head,
