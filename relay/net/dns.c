@@ -168,6 +168,13 @@ static unsigned socket_limit(void)
     return share < SOCKETS_MIN ? SOCKETS_MIN : share;
 }
 
+static void drop_options(struct resolver_options *options)
+{
+    free((void *)options->servers);
+    free((void *)options->resolv_conf);
+    free((void *)options->hosts_file);
+}
+
 static void keep_options(struct resolver *resolver, const struct resolver_options *options)
 {
     struct resolver_options *own = &resolver->options;
@@ -215,9 +222,7 @@ void resolver_free(struct resolver **resolver)
     dns_cache_free(&r->cache);
     dns_hosts_free(&r->hosts);
     dns_conf_unref(&r->conf);
-    free((void *)r->options.servers);
-    free((void *)r->options.resolv_conf);
-    free((void *)r->options.hosts_file);
+    drop_options(&r->options);
     free(r);
     *resolver = NULL;
 }
@@ -268,6 +273,28 @@ void resolver_flush(struct resolver *resolver)
     }
     read_conf(resolver, NULL);
     dns_hosts_free(&resolver->hosts);
+}
+
+enum err resolver_set(struct resolver *resolver, const struct resolver_options *options,
+                      struct fault *fault)
+{
+    struct resolver_options before = resolver->options;
+    struct dns_lookup *lookup = NULL;
+
+    keep_options(resolver, options);
+    enum err rc = read_conf(resolver, fault);
+    if (rc) {
+        drop_options(&resolver->options);
+        resolver->options = before;
+        return rc;
+    }
+    drop_options(&before);
+    dns_cache_flush(resolver->cache);
+    DL_FOREACH (resolver->lookups, lookup) {
+        dns_lookup_unjoin(lookup);
+    }
+    dns_hosts_free(&resolver->hosts);
+    return ERR_OK;
 }
 
 struct resolver_counts resolver_counts(const struct resolver *resolver) { return resolver->counts; }

@@ -75,6 +75,10 @@ struct resolver_options {
 
 enum err resolver_new(struct loop *loop, const struct resolver_options *options,
                       struct resolver **out_resolver, struct fault *fault);
+/* A reload: other servers, other files. The cache is forgotten, what is in
+ * flight ends as it began. On an error the old options stay. */
+enum err resolver_set(struct resolver *resolver, const struct resolver_options *options,
+                      struct fault *fault);
 void resolver_free(struct resolver **resolver); /* pending queries are cancelled without a call */
 
 /* name: ASCII (A-labels), absolute with or without the final dot. out_query may
