@@ -102,11 +102,13 @@ void smtp_client_rset(struct smtp_client *client)
     say(client, CLIENT_WAIT_RSET, "RSET");
 }
 
-/* In the middle of content QUIT would be content: then only closing is left. */
+/* In the middle of content QUIT would be content: then only closing is left.
+ * Whoever says goodbye needs no fault told any more. */
 void smtp_client_quit(struct smtp_client *client)
 {
     if (client->dead || client->eof || client->sending || client->awaits_tls) {
         client->dead = client->tell_quit = true;
+        client->tell_fault = false;
         return;
     }
     say(client, CLIENT_WAIT_QUIT, "QUIT");
