@@ -87,9 +87,9 @@ static enum err take_domain(struct list *list)
     spec_add(list, STR("@"));
     advance(list);
     struct run run = take_run(list);
-    if (run.count == 0 || !run.is_dotted)
+    if (run.count == 0)
         return bad(list, "no domain behind an @");
-    return ERR_OK;
+    return run.is_dotted ? ERR_OK : bad(list, "no comma behind an address");
 }
 
 /* "@a,@b:" in front of an addr-spec (RFC 5322 4.4 obs-route): read and dropped. */

@@ -121,13 +121,14 @@ static void put_b(struct fold *fold, struct str text)
     }
 }
 
-static bool q_is_shorter(struct str text)
+/* Q can be read without a decoder, so it may cost up to twice as much. */
+static bool prefers_q(struct str text)
 {
     size_t columns = 0;
 
     for (size_t i = 0; i < text.len; i++)
         columns += q_len((unsigned char)text.at[i]);
-    return columns <= (text.len + 2) / 3 * 4;
+    return columns <= (text.len + 2) / 3 * 8;
 }
 
 /* Columns for the text of a word that begins behind `gap`; 0 when it must not begin here. */
@@ -142,7 +143,7 @@ static size_t word_room(const struct fold *fold, size_t gap_len)
 
 void fold_words(struct fold *fold, struct str gap, struct str text)
 {
-    bool is_q = q_is_shorter(text);
+    bool is_q = prefers_q(text);
 
     while (text.len > 0) {
         size_t room = word_room(fold, gap.len);
