@@ -247,15 +247,35 @@ static enum scope natural_scope(enum stage stage)
     return SCOPE_US;
 }
 
-static enum scope scope_of(const struct outcome_row *row, const struct outcome_facts *facts,
+/* A reply to RCPT speaks of that recipient, whatever the row had in mind: the
+ * others get replies of their own. A reply to MAIL or the content speaks of all
+ * that the transaction holds. And a host that took other recipients just now
+ * is in order itself, unless it closes with 421. */
+static enum scope scope_by_stage(enum scope scope, const struct outcome_facts *facts)
+{
+    bool is_closing = facts->reply->code == 421;
+
+    if (facts->stage == STAGE_RCPT && scope == SCOPE_MESSAGE)
+        return SCOPE_RECIPIENT;
+    if (facts->stage == STAGE_RCPT && scope == SCOPE_HOST && facts->has_accepted && !is_closing)
+        return SCOPE_RECIPIENT;
+    if (facts->stage != STAGE_RCPT && scope == SCOPE_RECIPIENT)
+        return SCOPE_MESSAGE;
+    return scope;
+}
+
+static enum scope scope_of(const struct outcome_row *row, const struct subject *subject,
                            enum result result)
 {
+    const struct outcome_facts *facts = subject->facts;
     enum scope scope = row->scope ? row->scope : natural_scope(facts->stage);
 
     if (result == RESULT_OK || result == RESULT_DELIVERED)
         return SCOPE_NONE;
     if (result == RESULT_LATER && row->result == RESULT_FAILED && is_before_mail(facts->stage))
         scope = SCOPE_HOST; /* spared by result_of */
+    if (subject->reply)
+        scope = scope_by_stage(scope, facts);
     return scope == SCOPE_HOST && facts->is_last_host ? SCOPE_DEST : scope;
 }
 
@@ -319,7 +339,7 @@ struct outcome outcome_of(const struct outcome_facts *facts)
         .cause = row->cause,
         .fix = row->fix,
     };
-    outcome.scope = scope_of(row, facts, outcome.result);
+    outcome.scope = scope_of(row, &subject, outcome.result);
     outcome.status = status_of(row, &subject, outcome.result);
     outcome.alarm = alarm_of(row, &outcome, &subject);
     if (outcome.result == RESULT_LATER && subject.reply)

@@ -57,7 +57,9 @@ struct outcome {
 };
 
 /* Scope HOST widens to DEST when no other host is left. Before MAIL nobody has
- * heard of the message, so no reply there fails it: it is LATER, at another host. */
+ * heard of the message, so no reply there fails it: it is LATER, at another host.
+ * A reply to RCPT has scope RECIPIENT or wider than MESSAGE, never MESSAGE; one to
+ * MAIL, DATA or the content never RECIPIENT: it holds for the whole transaction. */
 struct outcome outcome_of(const struct outcome_facts *facts);
 
 /* The meaning of a reply or fault that a person pasted ("550-5.7.26 ... gsmtp",

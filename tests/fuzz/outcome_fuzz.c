@@ -26,6 +26,7 @@ static void check_outcome(const struct outcome_facts *facts, const struct outcom
     check(is_later || outcome->retry_after_s == 0);
     check(outcome->retry_after_s <= 86400);
     check(!facts->is_last_host || outcome->scope != SCOPE_HOST);
+    check(!facts->reply || facts->stage != STAGE_RCPT || outcome->scope != SCOPE_MESSAGE);
     check(facts->stage == STAGE_CONTENT || outcome->result != RESULT_DELIVERED);
     if (facts->reply && facts->reply->code >= 400 && facts->stage < STAGE_MAIL &&
         facts->stage >= STAGE_CONNECT)

@@ -273,6 +273,10 @@ static void sane(const struct outcome_facts *facts, const struct outcome *outcom
         assert_int_equal(outcome->scope, SCOPE_NONE);
     if (facts->is_last_host)
         assert_int_not_equal(outcome->scope, SCOPE_HOST);
+    if (facts->reply && facts->stage == STAGE_RCPT)
+        assert_int_not_equal(outcome->scope, SCOPE_MESSAGE);
+    if (facts->reply && (AT(MAIL) | AT_BODY) & (1u << facts->stage))
+        assert_int_not_equal(outcome->scope, SCOPE_RECIPIENT);
     if (facts->reply && is_before_mail)
         assert_int_not_equal(outcome->result, RESULT_FAILED);
     if (facts->reply && facts->reply->code / 100 == 4 && facts->stage != STAGE_QUIT)
