@@ -19,6 +19,7 @@ static void check(bool is_true)
 static void check_outcome(const struct outcome_facts *facts, const struct outcome *outcome)
 {
     bool is_later = outcome->result == RESULT_LATER;
+    bool has_reply = facts->reply && facts->reply->code;
 
     check(outcome->row && outcome->cause && outcome->fix);
     check(!is_later || outcome->status.class == 4);
@@ -26,9 +27,9 @@ static void check_outcome(const struct outcome_facts *facts, const struct outcom
     check(is_later || outcome->retry_after_s == 0);
     check(outcome->retry_after_s <= 86400);
     check(!facts->is_last_host || outcome->scope != SCOPE_HOST);
-    check(!facts->reply || facts->stage != STAGE_RCPT || outcome->scope != SCOPE_MESSAGE);
+    check(!has_reply || facts->stage != STAGE_RCPT || outcome->scope != SCOPE_MESSAGE);
     check(facts->stage == STAGE_CONTENT || outcome->result != RESULT_DELIVERED);
-    if (facts->reply && facts->reply->code >= 400 && facts->stage < STAGE_MAIL &&
+    if (has_reply && facts->reply->code >= 400 && facts->stage < STAGE_MAIL &&
         facts->stage >= STAGE_CONNECT)
         check(is_later);
 }
