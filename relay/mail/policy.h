@@ -40,7 +40,7 @@ struct tls_facts {
     bool dane_ok;  /* a TLSA record matched */
     bool resumed;
     char problem[160];  /* why chain or name is not ok; empty when fine */
-    char subject[128];  /* common name or first DNS name presented */
+    char subject[128];  /* first DNS name presented, or the common name */
     int64_t expires_at; /* wall seconds; 0: unknown */
 };
 

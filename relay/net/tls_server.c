@@ -285,6 +285,8 @@ static void mark_defaults(struct tls_server *server)
     char name[256];
 
     tls_print_subject(server->pairs[0].leaf, name, sizeof(name));
+    if (name[0] == '*')
+        name[0] = 'x'; /* some name under the wildcard */
     for (size_t i = 0; i < server->count; i++) {
         struct pair *pair = &server->pairs[i];
         int type = EVP_PKEY_get_base_id(pair->key);

@@ -124,8 +124,9 @@ static bool put_dns_name(X509 *certificate, char *out, size_t size)
 
 void tls_print_subject(X509 *certificate, char *out, size_t size)
 {
-    if (!put_common_name(X509_get_subject_name(certificate), out, size) &&
-        !put_dns_name(certificate, out, size))
+    /* The DNS name first: it is what verification looks at. */
+    if (!put_dns_name(certificate, out, size) &&
+        !put_common_name(X509_get_subject_name(certificate), out, size))
         str_copy(out, size, STR("(no name)"));
 }
 
