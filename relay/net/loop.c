@@ -343,7 +343,7 @@ enum err loop_on_signal(struct loop *loop, int signum, loop_signal_fn *fn, void 
     loop->signals = s;
     int rc = uv_signal_start(&s->handle, on_signal, signum);
     uv_unref((uv_handle_t *)&s->handle);
-    return fault_uv(NULL, rc, "signal");
+    return rc ? fault_uv(NULL, rc, "signal") : ERR_OK;
 }
 
 struct loop_watch {
