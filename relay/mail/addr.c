@@ -355,10 +355,12 @@ enum err addr_canonical(const struct addr *addr, struct buf *out, struct fault *
 
 /* ---- patterns ---- */
 
-/* Offset of the last @, s.len when there is none. */
+/* Offset of the @ in front of the domain, s.len when there is none: the last
+ * one, unless the text ends inside a quoted local part ("\"a@b\"" is bare). */
 static size_t last_at(struct str s)
 {
-    const char *at = s.len > 0 ? memrchr(s.at, '@', s.len) : NULL;
+    bool may_have = s.len > 0 && s.at[s.len - 1] != '"';
+    const char *at = may_have ? memrchr(s.at, '@', s.len) : NULL;
 
     return at ? (size_t)(at - s.at) : s.len;
 }

@@ -97,7 +97,7 @@ bool header_find(struct str block, struct str name, struct header_field *out_fie
 struct str header_unfold(struct str value, struct arena *arena)
 {
     value = str_trim(value);
-    if (str_chr(value, '\n') == value.len)
+    if (str_chr(value, '\n') == value.len && str_chr(value, '\r') == value.len)
         return arena_str(arena, value);
 
     char *to = arena_alloc(arena, value.len + 1);

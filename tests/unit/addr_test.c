@@ -208,6 +208,7 @@ static void patterns(void **state)
     assert_true(str_eq(addr_domain_of(STR("\"a@b\"@c")), STR("c")));
     assert_true(str_eq(addr_local_of(STR("\"a@b\"@c")), STR("\"a@b\"")));
     assert_int_equal(addr_domain_of(STR("root")).len, 0);
+    assert_int_equal(addr_domain_of(STR("\"a@b\"")).len, 0);
     assert_true(str_eq(addr_local_of(STR("root")), STR("root")));
 }
 

@@ -69,6 +69,7 @@ static void finding(void **state)
     assert_int_equal(count, 0);
     assert_true(str_eq(header_unfold(STR("  a\r\n b\r\n\tc \r\n"), &arena), STR("a b\tc")));
     assert_true(str_eq(header_unfold(STR(" \r\n "), &arena), STR("")));
+    assert_true(str_eq(header_unfold(STR("a\rb"), &arena), STR("ab")));
     arena_clear(&arena);
 }
 
