@@ -1,0 +1,299 @@
+/*
+ * lmdb_env.c - the environment on disk: made, locked, versioned.
+ *
+ * A new database is made in a folder of its own and renamed into place once it
+ * is synced: one cut off in its very first writes cannot be opened again.
+ */
+#include "queue/lmdb_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STORE_VERSION 1
+#define STATE_FIELDS 5
+
+enum err lmdb_fault(struct fault *fault, int rc, const char *words)
+{
+    enum err err = ERR_IO;
+
+    if (rc == MDB_MAP_FULL || rc == ENOSPC || rc == EDQUOT)
+        err = ERR_FULL;
+    else if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID)
+        err = ERR_CORRUPT;
+    else if (rc == MDB_VERSION_MISMATCH)
+        err = ERR_VERSION;
+    else if (rc == MDB_NOTFOUND)
+        err = ERR_NOT_FOUND;
+    else if (rc > 0)
+        err = err_of_errno(rc);
+    return fault_set(fault, err, "%s: %s", words, mdb_strerror(rc));
+}
+
+static enum err sync_path(const char *path, struct fault *fault)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum err rc = ERR_OK;
+
+    if (fd < 0 || fsync(fd) != 0)
+        rc = fault_errno(fault, errno, "cannot sync %s", path);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static enum err make_folder(const char *path, struct fault *fault)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return ERR_OK;
+    return fault_errno(fault, errno, "cannot create the queue folder %s", path);
+}
+
+/* A flock dies with its process: no stale locks, no process ids. */
+static enum err lock_folder(struct lmdb *l, struct fault *fault)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/lock", l->folder);
+    l->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (l->lock_fd < 0)
+        return fault_errno(fault, errno, "cannot open %s (is it owned by the relay's user?)", path);
+    if (flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return ERR_OK;
+    if (errno == EWOULDBLOCK)
+        return fault_set(fault, ERR_BUSY, "the queue in %s is in use by another waypost",
+                         l->folder);
+    return fault_errno(fault, errno, "cannot lock %s", path);
+}
+
+static void put_be(uint8_t *to, uint64_t value, int bytes)
+{
+    for (int i = bytes - 1; i >= 0; i--, value >>= 8)
+        to[i] = (uint8_t)value;
+}
+
+static uint64_t get_be(const uint8_t *from, int bytes)
+{
+    uint64_t value = 0;
+
+    for (int i = 0; i < bytes; i++)
+        value = value << 8 | from[i];
+    return value;
+}
+
+static MDB_val key_of(const char *name)
+{
+    return (MDB_val){ strlen(name), (void *)(uintptr_t)name };
+}
+
+enum err lmdb_state_save(struct lmdb *l, MDB_txn *txn, const struct lmdb_state *state,
+                         struct fault *fault)
+{
+    uint8_t bytes[STATE_FIELDS * 8];
+    MDB_val key = key_of("state"), value = { sizeof(bytes), bytes };
+
+    put_be(bytes, (uint64_t)state->fresh_low_ms, 8);
+    put_be(bytes + 8, state->queued_bytes, 8);
+    put_be(bytes + 16, state->messages, 8);
+    put_be(bytes + 24, state->queued, 8);
+    put_be(bytes + 32, state->held, 8);
+    int rc = mdb_put(txn, l->dbi_main, &key, &value, 0);
+    return rc ? lmdb_fault(fault, rc, "cannot write the queue's counters") : ERR_OK;
+}
+
+static enum err load_state(struct lmdb *l, MDB_txn *txn, struct fault *fault)
+{
+    MDB_val key = key_of("state"), value;
+    int rc = mdb_get(txn, l->dbi_main, &key, &value);
+
+    if (rc)
+        return lmdb_fault(fault, rc, "cannot read the queue's counters");
+    if (value.mv_size != (size_t)STATE_FIELDS * 8)
+        return fault_set(fault, ERR_CORRUPT, "the queue's counters in %s are damaged", l->db);
+    const uint8_t *bytes = value.mv_data;
+    l->state.fresh_low_ms = (int64_t)get_be(bytes, 8);
+    l->state.queued_bytes = get_be(bytes + 8, 8);
+    l->state.messages = get_be(bytes + 16, 8);
+    l->state.queued = get_be(bytes + 24, 8);
+    l->state.held = get_be(bytes + 32, 8);
+    return ERR_OK;
+}
+
+static enum err check_version(struct lmdb *l, MDB_txn *txn, struct fault *fault)
+{
+    MDB_val key = key_of("version"), value;
+    int rc = mdb_get(txn, l->dbi_main, &key, &value);
+
+    if (rc || value.mv_size != 4)
+        return fault_set(fault, ERR_CORRUPT, "%s is not a waypost queue", l->db);
+    uint64_t version = get_be(value.mv_data, 4);
+    if (version > STORE_VERSION)
+        return fault_set(fault, ERR_VERSION,
+                         "the queue in %s was written by a newer waypost (format %llu, this one "
+                         "reads up to %d)",
+                         l->folder, (unsigned long long)version, STORE_VERSION);
+    return ERR_OK;
+}
+
+static int open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags)
+{
+    int rc = mdb_dbi_open(txn, NULL, 0, &l->dbi_main);
+
+    if (!rc)
+        rc = mdb_dbi_open(txn, "msg", flags, &l->dbi_msg);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "content", flags, &l->dbi_content);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "due", flags, &l->dbi_due);
+    return rc;
+}
+
+static enum err open_env(struct lmdb *l, const char *path, struct fault *fault)
+{
+    unsigned flags = MDB_NOTLS | (l->read_only ? MDB_RDONLY : 0);
+    int rc = mdb_env_create(&l->env);
+
+    if (!rc)
+        rc = mdb_env_set_maxdbs(l->env, 4);
+    if (!rc)
+        rc = mdb_env_set_mapsize(l->env, (size_t)l->map_bytes);
+    if (!rc)
+        rc = mdb_env_open(l->env, path, flags, 0600);
+    if (!rc)
+        return ERR_OK;
+    if (l->env)
+        mdb_env_close(l->env);
+    l->env = NULL;
+    if (rc == EACCES)
+        return fault_set(fault, ERR_DENIED,
+                         "cannot open the queue in %s: permission denied (reading needs write "
+                         "permission on lock.mdb)",
+                         path);
+    return lmdb_fault(fault, rc, path);
+}
+
+static enum err write_first(struct lmdb *l, struct fault *fault)
+{
+    uint8_t version[4];
+    MDB_txn *txn = NULL;
+    MDB_val key = key_of("version"), value = { sizeof(version), version };
+
+    put_be(version, STORE_VERSION, 4);
+    int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+    if (rc)
+        return lmdb_fault(fault, rc, "cannot create the queue");
+    rc = open_dbis(l, txn, MDB_CREATE);
+    if (!rc)
+        rc = mdb_put(txn, l->dbi_main, &key, &value, 0);
+    enum err err = rc ? lmdb_fault(fault, rc, "cannot create the queue")
+                      : lmdb_state_save(l, txn, &l->state, fault);
+    if (err) {
+        mdb_txn_abort(txn);
+        return err;
+    }
+    lmdb_point(l);
+    rc = mdb_txn_commit(txn);
+    return rc ? lmdb_fault(fault, rc, "cannot create the queue") : ERR_OK;
+}
+
+static void remove_db(const char *folder)
+{
+    static const char *const names[] = { "data.mdb", "lock.mdb" };
+    char path[4200];
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+static enum err create_db(struct lmdb *l, struct fault *fault)
+{
+    char temporary[4100], data[4200];
+    enum err rc;
+
+    snprintf(temporary, sizeof(temporary), "%s/db.new", l->folder);
+    snprintf(data, sizeof(data), "%s/data.mdb", temporary);
+    remove_db(temporary);
+    rc = make_folder(temporary, fault);
+    if (!rc)
+        rc = open_env(l, temporary, fault);
+    if (rc)
+        return rc;
+    rc = write_first(l, fault);
+    mdb_env_close(l->env);
+    l->env = NULL;
+    if (!rc)
+        rc = sync_path(data, fault);
+    if (!rc)
+        rc = sync_path(temporary, fault);
+    if (rc)
+        return rc;
+    lmdb_point(l);
+    if (rename(temporary, l->db) != 0)
+        return fault_errno(fault, errno, "cannot move the new queue to %s", l->db);
+    lmdb_point(l);
+    return sync_path(l->folder, fault);
+}
+
+static enum err check_contents(struct lmdb *l, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc)
+        return lmdb_fault(fault, rc, "cannot read the queue");
+    rc = open_dbis(l, txn, 0);
+    enum err err =
+        rc ? lmdb_fault(fault, rc, "cannot read the queue") : check_version(l, txn, fault);
+    if (!err)
+        err = load_state(l, txn, fault);
+    if (err)
+        mdb_txn_abort(txn);
+    else
+        mdb_txn_commit(txn); /* keeps the handles */
+    return err;
+}
+
+static enum err prepare_folder(struct lmdb *l, struct fault *fault)
+{
+    struct stat st;
+    enum err rc = make_folder(l->folder, fault);
+
+    if (!rc)
+        rc = lock_folder(l, fault);
+    if (!rc)
+        rc = make_folder(l->bodies, fault);
+    if (!rc && stat(l->db, &st) != 0)
+        rc = create_db(l, fault);
+    return rc;
+}
+
+enum err lmdb_env_open(struct lmdb *l, struct fault *fault)
+{
+    enum err rc = l->read_only ? ERR_OK : prepare_folder(l, fault);
+    int dead;
+
+    if (!rc)
+        rc = open_env(l, l->db, fault);
+    if (!rc)
+        rc = check_contents(l, fault);
+    if (!rc && !l->read_only)
+        mdb_reader_check(l->env, &dead); /* of processes that were killed: they pin pages */
+    return rc;
+}
+
+void lmdb_env_close(struct lmdb *l)
+{
+    if (l->env)
+        mdb_env_close(l->env);
+    if (l->lock_fd >= 0)
+        close(l->lock_fd);
+    l->env = NULL;
+    l->lock_fd = -1;
+}

@@ -1,0 +1,278 @@
+/*
+ * lmdb_index.c - what memory knows of the queue: lanes, and the parts of
+ * messages that are in a window or leased. Every function: with the lock held.
+ *
+ * A part in memory is the truth about its (message, lane): a claim that finds
+ * an index entry for it on disk leaves that entry alone.
+ */
+#include "queue/lmdb_store.h"
+
+#include "relay/base/clock.h"
+
+#include <stdlib.h>
+
+/* One group of senders may not fill a lane's window. */
+#define WINDOW_BUCKET_MAX 1024
+
+/* ---- lanes ------------------------------------------------------------------ */
+
+struct lane *lane_get(struct lmdb *l, struct str name, bool make)
+{
+    struct lane *lane;
+
+    HASH_FIND(hh, l->lanes, name.at, name.len, lane);
+    if (lane || !make)
+        return lane;
+    lane = mem_alloc(sizeof(*lane));
+    lane->name = str_dup(name);
+    lane->name_len = name.len;
+    HASH_ADD_KEYPTR(hh, l->lanes, lane->name, lane->name_len, lane);
+    return lane;
+}
+
+void lane_sweep(struct lmdb *l, struct lane *lane)
+{
+    if (!l->scan_done || lane->queued || lane->held || lane->parts || lane->cold)
+        return;
+    HASH_DELETE(hh, l->lanes, lane);
+    free(lane->window);
+    free(lane->name);
+    free(lane);
+}
+
+static int64_t window_due(const struct lane *lane)
+{
+    int64_t least = 0;
+
+    for (size_t i = 0; lane->window_count && i < STORE_BUCKETS; i++) {
+        const struct part *part = lane->window[i].first;
+        if (part && (!least || part->due_at < least))
+            least = part->due_at;
+    }
+    return least;
+}
+
+int64_t lane_due(const struct lane *lane)
+{
+    int64_t due = window_due(lane);
+
+    return due && (!lane->index_due || due < lane->index_due) ? due : lane->index_due;
+}
+
+void lane_tell(struct lmdb *l, struct lane *lane)
+{
+    int64_t due = lane_due(lane);
+
+    if (due && (!lane->told || due < lane->told) && l->ready)
+        l->ready(l->ready_arg, lane->name, due);
+    lane->told = due;
+}
+
+static void lower(int64_t *least, int64_t due)
+{
+    if (!*least || due < *least)
+        *least = due;
+}
+
+void lane_add_due(struct lmdb *l, struct lane *lane, int64_t due_at)
+{
+    int64_t due = due_at > 0 ? due_at : 1; /* 0 means none */
+
+    (void)l;
+    lower(&lane->index_due, due);
+    if (lane->cold)
+        lower(&lane->added_due, due);
+}
+
+/* ---- parts ------------------------------------------------------------------- */
+
+struct part *part_first(struct lmdb *l, const struct msgid *id)
+{
+    struct part *part;
+
+    HASH_FIND(hh, l->parts, id, sizeof(*id), part);
+    return part;
+}
+
+struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane)
+{
+    struct part *part = part_first(l, id);
+
+    while (part && part->lane != lane)
+        part = part->next_same_id;
+    return part;
+}
+
+struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
+                      enum part_state state)
+{
+    struct part *part = mem_alloc(sizeof(*part)), *first = part_first(l, id);
+
+    part->id = *id;
+    part->lane = lane;
+    part->state = state;
+    part->made_ms = (int64_t)clock_mono_ms();
+    lane->parts++;
+    if (first) {
+        part->next_same_id = first->next_same_id;
+        first->next_same_id = part;
+    } else {
+        HASH_ADD(hh, l->parts, id, sizeof(part->id), part);
+    }
+    return part;
+}
+
+static void unchain(struct lmdb *l, struct part *part)
+{
+    struct part *first = part_first(l, &part->id);
+
+    if (first != part) {
+        while (first->next_same_id != part)
+            first = first->next_same_id;
+        first->next_same_id = part->next_same_id;
+        return;
+    }
+    HASH_DELETE(hh, l->parts, part);
+    if (part->next_same_id) {
+        struct part *heir = part->next_same_id;
+        HASH_ADD(hh, l->parts, id, sizeof(heir->id), heir);
+    }
+}
+
+static bool in_age_list(const struct lmdb *l, const struct part *part)
+{
+    return part->older || part->newer || l->oldest == part;
+}
+
+static void age_append(struct lmdb *l, struct part *part)
+{
+    part->older = l->newest;
+    *(l->newest ? &l->newest->newer : &l->oldest) = part;
+    l->newest = part;
+}
+
+static void age_remove(struct lmdb *l, struct part *part)
+{
+    if (!in_age_list(l, part))
+        return;
+    *(part->older ? &part->older->newer : &l->oldest) = part->newer;
+    *(part->newer ? &part->newer->older : &l->newest) = part->older;
+    part->older = part->newer = NULL;
+}
+
+void part_forget(struct lmdb *l, struct part *part)
+{
+    part->indexed = true;
+    age_remove(l, part);
+    l->window_bytes -= part->bytes;
+    part->bytes = 0;
+    message_unref(&part->message);
+}
+
+/* Somebody found recipients due in another lane that this lease still held. */
+void part_unblock(struct lmdb *l, struct part *part)
+{
+    if (!part->blocked)
+        return;
+    struct lane *lane = lane_get(l, str_of(part->blocked), false);
+    if (lane) {
+        lane_add_due(l, lane, part->due_at);
+        lane_tell(l, lane);
+    }
+    free(part->blocked);
+    part->blocked = NULL;
+}
+
+void part_free(struct lmdb *l, struct part *part)
+{
+    struct lane *lane = part->lane;
+
+    if (part->state == PART_WINDOW)
+        part_leave(l, part);
+    if (part->state == PART_LEASED)
+        lane->leased--;
+    part_forget(l, part);
+    part_unblock(l, part);
+    unchain(l, part);
+    lane->parts--;
+    free(part->indexes);
+    free(part);
+}
+
+bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, size_t bytes)
+{
+    if (l->window_bytes + bytes > l->window_max)
+        return false;
+    return !lane->window || lane->window[bucket].count < WINDOW_BUCKET_MAX;
+}
+
+void part_enter(struct lmdb *l, struct part *part, bool at_front)
+{
+    struct lane *lane = part->lane;
+
+    if (!lane->window)
+        lane->window = mem_alloc(STORE_BUCKETS * sizeof(lane->window[0]));
+    struct part_queue *queue = &lane->window[part->bucket];
+    if (part->state == PART_LEASED)
+        lane->leased--;
+    if (!in_age_list(l, part))
+        age_append(l, part);
+    if (at_front) {
+        part->next = queue->first;
+        *(queue->first ? &queue->first->prev : &queue->last) = part;
+        queue->first = part;
+    } else {
+        part->prev = queue->last;
+        *(queue->last ? &queue->last->next : &queue->first) = part;
+        queue->last = part;
+    }
+    queue->count++;
+    lane->window_count++;
+    part->state = PART_WINDOW;
+}
+
+/* The caller gives it its next state. */
+void part_leave(struct lmdb *l, struct part *part)
+{
+    struct lane *lane = part->lane;
+    struct part_queue *queue = &lane->window[part->bucket];
+
+    (void)l;
+    *(part->prev ? &part->prev->next : &queue->first) = part->next;
+    *(part->next ? &part->next->prev : &queue->last) = part->prev;
+    part->prev = part->next = NULL;
+    queue->count--;
+    part->state = PART_SPILLING;
+    if (--lane->window_count == 0) {
+        free(lane->window); /* a lane without fresh mail costs little */
+        lane->window = NULL;
+    }
+}
+
+/* ---- records that cannot be read ----------------------------------------------- */
+
+bool corrupt_add(struct lmdb *l, const struct msgid *id)
+{
+    struct corrupt_id *item;
+
+    HASH_FIND(hh, l->corrupt, id, sizeof(*id), item);
+    if (item)
+        return false;
+    item = mem_alloc(sizeof(*item));
+    item->id = *id;
+    HASH_ADD(hh, l->corrupt, id, sizeof(item->id), item);
+    l->health.corrupt = HASH_COUNT(l->corrupt);
+    return true;
+}
+
+void corrupt_remove(struct lmdb *l, const struct msgid *id)
+{
+    struct corrupt_id *item;
+
+    HASH_FIND(hh, l->corrupt, id, sizeof(*id), item);
+    if (!item)
+        return;
+    HASH_DELETE(hh, l->corrupt, item);
+    free(item);
+    l->health.corrupt = HASH_COUNT(l->corrupt);
+}

@@ -1,0 +1,210 @@
+/*
+ * lmdb_pages.c - the writer's work in pages, between the batches: counting
+ * lanes after the start, and writing out mail that has sat in a window too long.
+ *
+ * A page is small enough that nobody waits for it for more than some
+ * milliseconds, so that neither a start with a million messages nor a change of
+ * all of them stops accepts.
+ */
+#include "queue/lmdb_store.h"
+
+#include "relay/base/clock.h"
+
+#define SPILL_MS                                                                                   \
+    30000 /* in memory this long without moving: its lane sleeps, or its attempt does */
+#define TICK_MS 5000
+#define SLACK_MS 10000 /* ids are made before the mail is accepted */
+
+bool pages_waiting(const struct lmdb *l) { return l->changes || !l->scan_done; }
+
+/* ---- counting ------------------------------------------------------------------------ */
+
+static void count_record(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct str bytes)
+{
+    struct envelope envelope;
+    struct record_content content;
+    struct fault fault;
+
+    envelope_init(&envelope);
+    enum err rc = record_decode(bytes, &envelope, &content, &fault);
+    if (!rc && record_slices(&envelope) > 1) {
+        envelope_clear(&envelope);
+        rc = lmdb_load(l, txn, id, &envelope, &content, &fault);
+    }
+    if (rc)
+        batch_quarantine(l, id, fault.text);
+    for (size_t i = 0; !rc && i < envelope.recipient_count; i++) {
+        const struct recipient *r = &envelope.recipients[i];
+        if (r->state == RECIPIENT_QUEUED || r->state == RECIPIENT_HELD)
+            batch_count_lane(l, r->lane, r->state == RECIPIENT_HELD);
+    }
+    envelope_clear(&envelope);
+}
+
+static int scan_records(struct lmdb *l, MDB_txn *txn)
+{
+    struct msgid after = l->scan_at;
+    MDB_cursor *cursor = NULL;
+    MDB_val key = { MSGID_BYTES, after.bytes }, value;
+    int rc = mdb_cursor_open(txn, l->dbi_msg, &cursor);
+
+    if (!rc)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (size_t n = 0; !rc && n < LMDB_PAGE; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        struct msgid id;
+        if (key.mv_size != MSGID_BYTES) /* a further slice */
+            continue;
+        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
+        if (msgid_cmp(&id, &l->scan_at) <= 0)
+            continue;
+        count_record(l, txn, &id, str_make(value.mv_data, value.mv_size));
+        l->scan_at = id;
+        n++;
+    }
+    if (cursor)
+        mdb_cursor_close(cursor);
+    return rc;
+}
+
+static void finish_scan(struct lmdb *l)
+{
+    struct lane *lane, *next;
+
+    pthread_mutex_lock(&l->lock);
+    l->scan_done = true;
+    HASH_ITER (hh, l->lanes, lane, next)
+        lane_sweep(l, lane);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* What cannot be counted now is tried again with the next page. */
+static void scan_page(struct lmdb *l)
+{
+    MDB_txn *txn = NULL;
+
+    if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
+        return;
+    int rc = scan_records(l, txn);
+    mdb_txn_abort(txn);
+    batch_apply_counts(l);
+    if (rc)
+        finish_scan(l);
+}
+
+/* ---- writing out --------------------------------------------------------------------- */
+
+static int64_t fresh_low(struct lmdb *l, const struct part *part)
+{
+    int64_t low = l->wall_us() / 1000 - SLACK_MS;
+
+    for (; part; part = part->newer) {
+        int64_t ms = msgid_wall_ms(&part->id);
+        low = ms < low ? ms : low;
+    }
+    return low;
+}
+
+/* Collects the old parts; the watermark is what it is without them. */
+static void collect_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
+{
+    struct part *part;
+    size_t n = 0;
+
+    pthread_mutex_lock(&l->lock);
+    for (part = l->oldest; part && n < LMDB_PAGE; part = part->newer, n++) {
+        if ((uint64_t)part->made_ms + SPILL_MS > now_ms)
+            break;
+        batch_spill(l, part);
+    }
+    *out_low = fresh_low(l, part);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static enum err spill_part(struct lmdb *l, const struct part *part, struct fault *fault)
+{
+    struct str lane = str_make(part->lane->name, part->lane->name_len);
+    struct record_content content;
+    struct envelope envelope;
+    enum err rc;
+
+    envelope_init(&envelope);
+    rc = lmdb_load(l, l->batch.txn, &part->id, &envelope, &content, fault);
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION)
+        batch_quarantine(l, &part->id, fault->text);
+    size_t count = rc ? 0 : envelope.recipient_count;
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION || rc == ERR_NOT_FOUND)
+        rc = ERR_OK;
+    for (size_t i = 0; i < count && !rc; i++) {
+        const struct recipient *r = &envelope.recipients[i];
+        if (r->state != RECIPIENT_QUEUED || !str_eq(r->lane, lane))
+            continue;
+        rc = lmdb_put_due(l, l->batch.txn, &envelope, (struct due_key){ lane, r->due_at }, fault);
+        batch_due(l, lane, r->due_at);
+    }
+    envelope_clear(&envelope);
+    return rc;
+}
+
+static enum err spill_page(struct lmdb *l, uint64_t now_ms, struct fault *fault)
+{
+    enum err rc = batch_begin(l, fault);
+    int64_t low;
+
+    if (rc)
+        return rc;
+    collect_old(l, now_ms, &low);
+    for (size_t i = 0; i < l->batch.spilled_count && !rc; i++)
+        rc = spill_part(l, l->batch.spilled[i], fault);
+    l->batch.state.fresh_low_ms = low;
+    if (!rc)
+        return batch_commit(l, fault);
+    batch_abort(l);
+    return rc;
+}
+
+static bool oldest_is_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
+{
+    pthread_mutex_lock(&l->lock);
+    bool is_old = l->oldest && (uint64_t)l->oldest->made_ms + SPILL_MS <= now_ms;
+    if (!is_old)
+        *out_low = fresh_low(l, l->oldest);
+    pthread_mutex_unlock(&l->lock);
+    return is_old;
+}
+
+static void write_out(struct lmdb *l, uint64_t now_ms)
+{
+    struct fault fault;
+    int64_t low;
+
+    if (!oldest_is_old(l, now_ms, &low)) {
+        l->spilled_ms = now_ms;
+        l->state.fresh_low_ms = low; /* the next commit takes it along */
+        return;
+    }
+    enum err rc = spill_page(l, now_ms, &fault);
+    if (rc) {
+        l->spilled_ms = now_ms; /* it stays in memory; tried again in a while */
+        space_failed(l, rc, &fault);
+    }
+}
+
+uint64_t pages_wait_ms(struct lmdb *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool has_fresh = l->oldest;
+    pthread_mutex_unlock(&l->lock);
+    return has_fresh ? TICK_MS : UINT64_MAX;
+}
+
+void pages_run(struct lmdb *l)
+{
+    uint64_t now_ms = clock_mono_ms();
+
+    if (l->changes)
+        change_page(l);
+    else if (!l->scan_done)
+        scan_page(l);
+    if (now_ms - l->spilled_ms >= TICK_MS)
+        write_out(l, now_ms);
+}

@@ -1,0 +1,303 @@
+/*
+ * lmdb_read.c - list, get, lanes: on the disk class, in short read transactions.
+ */
+#include "queue/lmdb_store.h"
+
+#include <stdlib.h>
+
+#define LOOK 500 /* records in one read transaction */
+
+struct read_job {
+    struct job job;
+    struct lmdb *l;
+    struct store_request *request;
+    enum err (*run)(struct lmdb *l, struct store_request *request);
+};
+
+void lmdb_job_done(struct lmdb *l) { atomic_fetch_sub(&l->jobs, 1); }
+
+void lmdb_job(struct lmdb *l, struct job *job)
+{
+    job->reply_to = &l->in;
+    atomic_fetch_add(&l->jobs, 1);
+    if (l->pool && !l->read_only) {
+        pool_post(l->pool, POOL_DISK, job); /* this class has no bound: it takes everything */
+        return;
+    }
+    job->run(job);
+    job->done(job);
+}
+
+static void read_run(struct job *job)
+{
+    struct read_job *read = (struct read_job *)(void *)job;
+
+    store_answer(read->request, read->run(read->l, read->request));
+}
+
+static void read_done(struct job *job)
+{
+    struct read_job *read = (struct read_job *)(void *)job;
+
+    lmdb_job_done(read->l);
+    free(read);
+}
+
+static void post(struct store *store, struct store_request *request,
+                 enum err (*run)(struct lmdb *, struct store_request *))
+{
+    struct read_job *read = mem_alloc(sizeof(*read));
+
+    read->l = lmdb_of(store);
+    read->request = request;
+    read->run = run;
+    read->job = (struct job){ .run = read_run, .done = read_done };
+    lmdb_job(read->l, &read->job);
+}
+
+/* ---- list --------------------------------------------------------------------------------- */
+
+static void list_corrupt(struct store_list *list, const struct msgid *id)
+{
+    struct store_filter plain = list->filter;
+
+    plain.id = *id;
+    if (!list->filter.any_state || !rules_is_by_id(&plain) ||
+        (!msgid_is_nil(&list->filter.id) && msgid_cmp(&list->filter.id, id) != 0))
+        return;
+    list->is_corrupt[list->count] = true;
+    envelope_init(&list->envelopes[list->count]);
+    list->envelopes[list->count++].id = *id;
+}
+
+static void list_record(struct lmdb *l, MDB_txn *txn, struct store_list *list,
+                        const struct msgid *id)
+{
+    struct envelope *out = &list->envelopes[list->count];
+    struct record_content content;
+
+    envelope_init(out);
+    enum err rc = lmdb_load(l, txn, id, out, &content, NULL);
+    if (!rc && rules_matches(&list->filter, out)) {
+        list->is_corrupt[list->count++] = false;
+        return;
+    }
+    envelope_clear(out);
+    if (rc)
+        list_corrupt(list, id);
+}
+
+/* Up to LOOK records behind *after. Ends with MDB_NOTFOUND at the end of the queue. */
+static int list_some(struct lmdb *l, MDB_txn *txn, struct store_list *list, struct msgid *after)
+{
+    struct msgid start = *after;
+    MDB_cursor *cursor = NULL;
+    MDB_val key = { MSGID_BYTES, start.bytes }, value;
+    int rc = mdb_cursor_open(txn, l->dbi_msg, &cursor);
+
+    if (!rc)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (size_t n = 0; !rc && n < LOOK && list->count <= list->max;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        struct msgid id;
+        if (key.mv_size != MSGID_BYTES)
+            continue;
+        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
+        if (msgid_cmp(&id, &start) <= 0)
+            continue;
+        list_record(l, txn, list, &id);
+        *after = id;
+        n++;
+    }
+    if (cursor)
+        mdb_cursor_close(cursor);
+    return rc;
+}
+
+static int list_page(struct lmdb *l, struct store_list *list, struct msgid *after)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc)
+        return rc;
+    if (msgid_is_nil(&list->filter.id)) {
+        rc = list_some(l, txn, list, after);
+    } else {
+        if (msgid_cmp(&list->filter.id, after) > 0) {
+            MDB_val key = { MSGID_BYTES, list->filter.id.bytes }, value;
+            if (mdb_get(txn, l->dbi_msg, &key, &value) == 0)
+                list_record(l, txn, list, &list->filter.id);
+        }
+        rc = MDB_NOTFOUND;
+    }
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* One more than was asked for is looked up, to say whether there are more. */
+static enum err run_list(struct lmdb *l, struct store_request *request)
+{
+    struct store_list *list = (struct store_list *)(void *)request;
+    struct msgid after = list->after;
+    int rc = 0;
+
+    list->envelopes = mem_alloc((list->max + 2) * sizeof(list->envelopes[0]));
+    list->is_corrupt = mem_alloc(list->max + 2);
+    while (!rc && list->count <= list->max)
+        rc = list_page(l, list, &after);
+    if (rc && rc != MDB_NOTFOUND)
+        return lmdb_fault(&request->fault, rc, "cannot read the queue");
+    list->more = list->count > list->max;
+    if (list->more)
+        envelope_clear(&list->envelopes[--list->count]);
+    return ERR_OK;
+}
+
+void lmdb_list(struct store *store, struct store_list *request)
+{
+    post(store, &request->request, run_list);
+}
+
+/* ---- get ---------------------------------------------------------------------------------- */
+
+static enum err run_get(struct lmdb *l, struct store_request *request)
+{
+    struct store_get *get = (struct store_get *)(void *)request;
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc)
+        return lmdb_fault(&request->fault, rc, "cannot read the queue");
+    enum err err =
+        lmdb_load_message(l, txn, &get->id, get->with_content, &get->message, &request->fault);
+    mdb_txn_abort(txn);
+    return err;
+}
+
+void lmdb_get(struct store *store, struct store_get *request)
+{
+    post(store, &request->request, run_get);
+}
+
+/* ---- lanes -------------------------------------------------------------------------------- */
+
+static struct lane_info info_of(const struct lane *lane)
+{
+    return (struct lane_info){
+        .lane = str_dup(str_make(lane->name, lane->name_len)),
+        .queued = lane->queued,
+        .held = lane->held,
+        .next_due = lane_due(lane),
+        .leased = lane->leased > 0,
+    };
+}
+
+/* The last in order goes when a better one comes: no copy of all lanes is made. */
+static void keep_least(struct store_lanes *lanes, const struct lane *lane)
+{
+    struct lane_info *all = lanes->lanes;
+    size_t low = 0, high = lanes->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strcmp(all[middle].lane, lane->name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low > lanes->max)
+        return;
+    if (lanes->count > lanes->max)
+        free(all[--lanes->count].lane);
+    memmove(all + low + 1, all + low, (lanes->count - low) * sizeof(*all));
+    all[low] = info_of(lane);
+    lanes->count++;
+}
+
+/* Arrival of the oldest among the entries that are due first, one of each group. */
+static int64_t oldest_in(MDB_cursor *cursor, struct str lane)
+{
+    static const struct msgid nil;
+    int64_t oldest = 0;
+
+    for (unsigned bucket = 0; bucket < STORE_BUCKETS; bucket++) {
+        char start[LMDB_DUE_KEY_MAX];
+        MDB_val key = { lmdb_due_key(start, lane, bucket, 0, &nil), start }, nothing;
+        struct str name;
+        unsigned in_bucket;
+        struct msgid id;
+        int64_t due;
+        if (mdb_cursor_get(cursor, &key, &nothing, MDB_SET_RANGE) ||
+            !lmdb_due_parse(str_make(key.mv_data, key.mv_size), &name, &in_bucket, &due, &id) ||
+            !str_eq(name, lane))
+            break;
+        int64_t arrived = msgid_wall_ms(&id) / 1000;
+        oldest = !oldest || arrived < oldest ? arrived : oldest;
+        bucket = in_bucket; /* those between are empty */
+    }
+    return oldest;
+}
+
+static int64_t oldest_in_window(const struct lane *lane)
+{
+    int64_t oldest = 0;
+
+    for (size_t i = 0; lane->window && i < STORE_BUCKETS; i++) {
+        const struct part *part = lane->window[i].first;
+        int64_t arrived = part ? msgid_wall_ms(&part->id) / 1000 : 0;
+        if (part && (!oldest || arrived < oldest))
+            oldest = arrived;
+    }
+    return oldest;
+}
+
+static void collect_lanes(struct lmdb *l, struct store_lanes *lanes)
+{
+    pthread_mutex_lock(&l->lock);
+    for (struct lane *lane = l->lanes; lane; lane = lane->hh.next) {
+        if (!lanes->after || strcmp(lane->name, lanes->after) > 0)
+            keep_least(lanes, lane);
+    }
+    for (size_t i = 0; i < lanes->count; i++)
+        lanes->lanes[i].oldest = oldest_in_window(lane_get(l, str_of(lanes->lanes[i].lane), false));
+    pthread_mutex_unlock(&l->lock);
+}
+
+static enum err add_oldest(struct lmdb *l, struct store_lanes *lanes, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+    if (!rc)
+        rc = mdb_cursor_open(txn, l->dbi_due, &cursor);
+    for (size_t i = 0; !rc && i < lanes->count; i++) {
+        struct lane_info *info = &lanes->lanes[i];
+        int64_t oldest = oldest_in(cursor, str_of(info->lane));
+        if (oldest && (!info->oldest || oldest < info->oldest))
+            info->oldest = oldest;
+    }
+    if (cursor)
+        mdb_cursor_close(cursor);
+    if (txn)
+        mdb_txn_abort(txn);
+    return rc ? lmdb_fault(fault, rc, "cannot read the queue's index") : ERR_OK;
+}
+
+static enum err run_lanes(struct lmdb *l, struct store_request *request)
+{
+    struct store_lanes *lanes = (struct store_lanes *)(void *)request;
+
+    lanes->lanes = mem_alloc((lanes->max + 2) * sizeof(lanes->lanes[0]));
+    collect_lanes(l, lanes);
+    lanes->more = lanes->count > lanes->max;
+    if (lanes->more)
+        free(lanes->lanes[--lanes->count].lane);
+    return add_oldest(l, lanes, &request->fault);
+}
+
+void lmdb_lanes(struct store *store, struct store_lanes *request)
+{
+    post(store, &request->request, run_lanes);
+}

@@ -1,0 +1,216 @@
+/*
+ * lmdb_recover.c - what an open does before anybody may ask: mail that was only
+ * in memory gets its index entries, the lanes are found, side files without a
+ * record go.
+ */
+#include "queue/lmdb_store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- mail that had no index entries ---------------------------------------------------- */
+
+struct recovery {
+    struct msgid after;
+    struct msgid ids[LMDB_PAGE];
+    size_t count;
+    bool is_last;
+};
+
+static enum err next_ids(struct lmdb *l, struct recovery *recovery, struct fault *fault)
+{
+    struct msgid start = recovery->after;
+    MDB_cursor *cursor = NULL;
+    MDB_val key = { MSGID_BYTES, start.bytes }, value;
+    int rc = mdb_cursor_open(l->batch.txn, l->dbi_msg, &cursor);
+
+    recovery->count = 0;
+    if (!rc)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    for (; !rc && recovery->count < LMDB_PAGE;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        struct msgid *id = &recovery->ids[recovery->count];
+        if (key.mv_size != MSGID_BYTES)
+            continue;
+        memcpy(id->bytes, key.mv_data, MSGID_BYTES);
+        if (msgid_cmp(id, &recovery->after) > 0)
+            recovery->count++;
+    }
+    if (cursor)
+        mdb_cursor_close(cursor);
+    if (recovery->count > 0)
+        recovery->after = recovery->ids[recovery->count - 1];
+    recovery->is_last = rc == MDB_NOTFOUND;
+    return rc && !recovery->is_last ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
+}
+
+static enum err index_one(struct lmdb *l, const struct msgid *id, struct fault *fault)
+{
+    struct record_content content;
+    struct envelope envelope;
+    size_t count = 0;
+    struct due_key *keys = NULL;
+
+    envelope_init(&envelope);
+    enum err rc = lmdb_load(l, l->batch.txn, id, &envelope, &content, fault);
+    if (!rc)
+        keys = lmdb_due_keys(&envelope, &l->batch.arena, &count);
+    else if (rc == ERR_CORRUPT || rc == ERR_VERSION)
+        batch_quarantine(l, id, fault->text);
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION)
+        rc = ERR_OK;
+    for (size_t i = 0; i < count && !rc; i++)
+        rc = lmdb_put_due(l, l->batch.txn, &envelope, keys[i], fault);
+    envelope_clear(&envelope);
+    return rc;
+}
+
+static enum err index_page(struct lmdb *l, struct recovery *recovery, struct fault *fault)
+{
+    enum err rc = batch_begin(l, fault);
+
+    if (rc)
+        return rc;
+    rc = next_ids(l, recovery, fault);
+    for (size_t i = 0; i < recovery->count && !rc; i++)
+        rc = index_one(l, &recovery->ids[i], fault);
+    /* A crash from here on goes on from here. */
+    if (recovery->count > 0)
+        l->batch.state.fresh_low_ms = msgid_wall_ms(&recovery->after);
+    if (!rc)
+        return batch_commit(l, fault);
+    batch_abort(l);
+    return rc;
+}
+
+/* Before the first possible id of the watermark's millisecond. */
+static struct msgid below(int64_t ms)
+{
+    struct msgid id = { { 0 } };
+    uint64_t value = ms > 0 ? (uint64_t)ms - 1 : 0;
+
+    for (int i = 5; i >= 0; i--, value >>= 8)
+        id.bytes[i] = (uint8_t)value;
+    memset(id.bytes + 6, ms > 0 ? 0xFF : 0, MSGID_BYTES - 6);
+    return id;
+}
+
+static enum err index_fresh(struct lmdb *l, struct fault *fault)
+{
+    struct recovery *recovery = mem_alloc(sizeof(*recovery));
+    enum err rc = ERR_OK;
+
+    recovery->after = below(l->state.fresh_low_ms);
+    while (!rc && !recovery->is_last)
+        rc = index_page(l, recovery, fault);
+    free(recovery);
+    return rc;
+}
+
+/* ---- lanes -------------------------------------------------------------------------------- */
+
+/* One seek for each group of each lane, not one step for each entry. */
+static int find_lanes(struct lmdb *l, MDB_cursor *cursor)
+{
+    MDB_val key, nothing;
+    int rc = mdb_cursor_get(cursor, &key, &nothing, MDB_FIRST);
+
+    while (!rc) {
+        char next[LMDB_DUE_KEY_MAX + 1];
+        struct str name;
+        unsigned bucket;
+        struct msgid id;
+        int64_t due;
+        if (!lmdb_due_parse(str_make(key.mv_data, key.mv_size), &name, &bucket, &due, &id)) {
+            rc = mdb_cursor_get(cursor, &key, &nothing, MDB_NEXT);
+            continue;
+        }
+        lane_add_due(l, lane_get(l, name, true), due);
+        /* lane, 00, bucket + 1: or, behind bucket 255, lane, 01 */
+        memcpy(next, name.at, name.len);
+        next[name.len] = bucket < 255 ? 0 : 1;
+        next[name.len + 1] = (char)(uint8_t)(bucket + 1);
+        key = (MDB_val){ name.len + 2, next };
+        rc = mdb_cursor_get(cursor, &key, &nothing, MDB_SET_RANGE);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static enum err index_lanes(struct lmdb *l, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+
+    if (!rc)
+        rc = mdb_cursor_open(txn, l->dbi_due, &cursor);
+    if (!rc) {
+        pthread_mutex_lock(&l->lock);
+        rc = find_lanes(l, cursor);
+        pthread_mutex_unlock(&l->lock);
+        mdb_cursor_close(cursor);
+    }
+    if (txn)
+        mdb_txn_abort(txn);
+    return rc ? lmdb_fault(fault, rc, "cannot read the queue's index") : ERR_OK;
+}
+
+/* ---- side files ----------------------------------------------------------------------------- */
+
+/* A record that cannot be read may name it: then it stays. */
+static bool is_named(struct lmdb *l, MDB_txn *txn, const char *file, const struct msgid *id)
+{
+    struct record_content content = { 0 };
+    struct envelope envelope;
+
+    envelope_init(&envelope);
+    enum err rc = lmdb_load(l, txn, id, &envelope, &content, NULL);
+    bool named = rc ? rc != ERR_NOT_FOUND : str_eq(content.file, str_of(file));
+    envelope_clear(&envelope);
+    return named;
+}
+
+static void clean_files(struct lmdb *l, DIR *dir, MDB_txn *txn)
+{
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        struct msgid id;
+        if (!msgid_parse(str_head(str_of(entry->d_name), MSGID_TEXT), &id) ||
+            is_named(l, txn, entry->d_name, &id))
+            continue;
+        struct body *body = body_of_file(l->bodies, str_of(entry->d_name), 0);
+        body_remove(body);
+        body_unref(&body);
+        lmdb_point(l);
+    }
+}
+
+static enum err remove_orphans(struct lmdb *l, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    DIR *dir = opendir(l->bodies);
+
+    if (!dir)
+        return fault_errno(fault, errno, "cannot read the folder %s", l->bodies);
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    if (!rc) {
+        clean_files(l, dir, txn);
+        mdb_txn_abort(txn);
+    }
+    closedir(dir);
+    return rc ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
+}
+
+enum err lmdb_recover(struct lmdb *l, struct fault *fault)
+{
+    enum err rc = l->read_only ? ERR_OK : index_fresh(l, fault);
+
+    if (!rc)
+        rc = index_lanes(l, fault);
+    if (!rc && !l->read_only)
+        rc = remove_orphans(l, fault);
+    /* All that is there is indexed now; what comes next has younger ids, and is
+     * indexed at once where it has not. */
+    l->state.fresh_low_ms = l->wall_us() / 1000;
+    return rc;
+}

@@ -1,0 +1,313 @@
+/*
+ * lmdb_store.h - the inside of the LMDB backend, shared by its files only.
+ *
+ * Threads: the writer thread alone makes write transactions and owns
+ * everything in `struct lmdb` that is marked [w]. What is marked [l] is the
+ * index in memory, under `lock`; no disk is touched while it is held. The rest
+ * never changes after open.
+ */
+#ifndef WAYPOST_QUEUE_LMDB_STORE_H
+#define WAYPOST_QUEUE_LMDB_STORE_H
+
+#include "queue/record.h"
+#include "queue/store_backend.h"
+#include "queue/store_rules.h"
+
+#include "relay/base/arena.h"
+
+#include <lmdb.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+#define LMDB_CHUNK 4080 /* one page: a larger value needs a run of free pages to be found */
+#define LMDB_DUE_KEY_MAX (LANE_MAX + 1 + 1 + 8 + MSGID_BYTES)
+#define LMDB_PAGE 500 /* messages changed, counted or recovered in one transaction */
+
+/* ---- the index in memory (lmdb_index.c) ---------------------------------- */
+
+/* FRESH -> WINDOW <-> LEASED -> gone;  WINDOW <-> SPILLING -> gone. */
+enum part_state {
+    PART_FRESH,    /* being committed */
+    PART_WINDOW,   /* waits in its lane's window, no index entry */
+    PART_LEASED,   /* claimed */
+    PART_SPILLING, /* the writer is giving it an index entry; not to be claimed */
+    PART_MENDING,  /* the writer is looking at a bad index entry or record */
+};
+
+/* The recipients of one message in one lane, while memory knows of them. */
+struct part {
+    struct msgid id;
+    struct lane *lane;
+    struct message *message; /* while it is not indexed */
+    enum part_state state;
+    bool indexed; /* has index entries: memory may forget it */
+    bool retry;   /* an operator asked while it was leased */
+    unsigned bucket;
+    int64_t due_at;
+    int64_t made_ms;   /* monotonic: when its lease or window time began */
+    uint32_t *indexes; /* LEASED: the recipients */
+    size_t count;
+    size_t bytes;               /* counted in window_bytes */
+    char *blocked;              /* a lane that waits for this lease to end, or NULL */
+    struct part *next_same_id;  /* other lanes of the message; chained from the hashed one */
+    struct part *prev, *next;   /* WINDOW: in its bucket */
+    struct part *older, *newer; /* not indexed: in order of acceptance */
+    UT_hash_handle hh;          /* first of its id only */
+};
+
+struct part_queue {
+    struct part *first, *last;
+    size_t count;
+};
+
+struct lane {
+    char *name;
+    size_t name_len;
+    uint64_t queued, held;     /* recipients; complete once the scan is */
+    struct part_queue *window; /* STORE_BUCKETS of them, or NULL: nothing fresh */
+    size_t window_count;
+    size_t parts, leased; /* in memory */
+    unsigned turn;        /* the bucket a claim looks at first */
+    bool index_turn;      /* a claim of one takes it from the index */
+    int64_t index_due;    /* nothing in the index is due earlier; 0: nothing is there */
+    int64_t added_due;    /* the earliest that was added while a cold claim ran; 0: none */
+    int64_t told;         /* what the watcher or a claimer knows; 0: nothing is queued */
+    struct cold *cold;    /* a cold claim is running; others wait behind it */
+    UT_hash_handle hh;
+};
+
+struct corrupt_id {
+    struct msgid id;
+    UT_hash_handle hh;
+};
+
+/* ---- what every commit also writes ([w], lmdb_env.c) ----------------------- */
+
+struct lmdb_state {
+    int64_t fresh_low_ms; /* every open message with an older id has its index entries */
+    uint64_t queued_bytes;
+    uint64_t messages;
+    uint64_t queued, held; /* recipients */
+};
+
+/* ---- one write transaction ([w], lmdb_batch.c) ------------------------------ */
+
+struct effect { /* on a lane, once the transaction is durable */
+    struct str lane;
+    int64_t queued, held; /* differences */
+    int64_t due_at;       /* an index entry was made; 0: none */
+};
+
+struct batch {
+    MDB_txn *txn;
+    bool append; /* ids of the accepts are above every stored one */
+    int64_t oldest_s;
+    struct arena arena;
+    struct lmdb_state state; /* as it will be */
+    int64_t now_s;
+    uint64_t new_bytes; /* of accepts */
+    size_t ops;         /* accepts and settlements */
+    struct effect *effects;
+    size_t effect_count, effect_cap;
+    struct part **fresh; /* enter their windows */
+    size_t fresh_count, fresh_cap;
+    struct part **spilled; /* have index entries now */
+    size_t spilled_count, spilled_cap;
+    struct part **ended; /* leases that end, parts that were mended */
+    size_t ended_count, ended_cap;
+    struct body **files; /* side files to remove */
+    size_t file_count, file_cap;
+};
+
+struct writer_accept {
+    struct message *message;
+    struct store_accept *request; /* NULL: a DSN */
+    enum err err;
+};
+
+struct lmdb {
+    struct store store;
+    char *folder, *bodies, *db;
+    MDB_env *env;
+    MDB_dbi dbi_main, dbi_msg, dbi_content, dbi_due;
+    int lock_fd;
+    bool read_only;
+    struct pool *pool;
+    struct hop_ring *ring;
+    int64_t (*wall_us)(void);
+    size_t window_max;
+    uint64_t quota_bytes, reserve_bytes, ballast_bytes, map_bytes;
+
+    /* the test's fault counter */
+    unsigned die_at;
+    atomic_uint points;
+
+    /* writer */
+    pthread_t thread;
+    bool has_thread;
+    struct mailbox in;
+    atomic_size_t waiting, jobs;
+    bool stopping;                                 /* [w] */
+    struct store_request *backlog, **backlog_last; /* [w] linked through letter.next */
+    struct store_change *changes, **changes_last;  /* [w] */
+    struct msgid change_after;                     /* [w] where the first change is */
+    struct msgid change_last;                      /* [w] where it ends */
+    struct lmdb_state state;                       /* [w] as committed */
+    struct batch batch;                            /* [w] */
+    struct writer_accept *accepts;                 /* [w] */
+    size_t accept_count, accept_cap;
+    struct buf scratch;                          /* [w] */
+    struct msgid scan_at;                        /* [w] counted up to here */
+    bool scan_done;                              /* [w] writes under lock, read by both */
+    uint64_t checked_ms, spilled_ms, readers_ms; /* [w] when last */
+    uint64_t used_since;                         /* [w] bytes accepted since statvfs */
+    bool has_ballast;                            /* [w] */
+    bool is_broken;                              /* [w] a commit failed, and not for space */
+
+    pthread_mutex_t lock;
+    struct lane *lanes;           /* [l] */
+    struct part *parts;           /* [l] by id */
+    struct part *oldest, *newest; /* [l] not indexed, in order of acceptance */
+    size_t window_bytes;          /* [l] */
+    struct corrupt_id *corrupt;   /* [l] */
+    store_ready_fn *ready;        /* [l] */
+    void *ready_arg;              /* [l] */
+    struct store_health health;   /* [l] */
+    uint64_t asked_ms;            /* [l] health asked for a new look */
+    bool recheck_posted;          /* [l] */
+    struct letter recheck, stop;
+};
+
+static inline struct lmdb *lmdb_of(struct store *store) { return (struct lmdb *)(void *)store; }
+
+/* Where the fault counter may kill the process. */
+void lmdb_point(struct lmdb *l);
+/* As store_open_lmdb; dies (_exit 77) at the given point. For the crash test. */
+enum err lmdb_open_dying(const struct store_options *options, unsigned die_at,
+                         struct store **out_store, struct fault *fault);
+
+/* ---- lmdb_env.c ---- */
+enum err lmdb_env_open(struct lmdb *l, struct fault *fault);
+void lmdb_env_close(struct lmdb *l);
+enum err lmdb_fault(struct fault *fault, int rc, const char *words);
+enum err lmdb_state_save(struct lmdb *l, MDB_txn *txn, const struct lmdb_state *state,
+                         struct fault *fault);
+
+/* ---- lmdb_record.c: messages in a transaction ---- */
+struct due_key {
+    struct str lane;
+    int64_t due_at;
+};
+size_t lmdb_due_key(char out[LMDB_DUE_KEY_MAX], struct str lane, unsigned bucket, int64_t due_at,
+                    const struct msgid *id);
+bool lmdb_due_parse(struct str key, struct str *out_lane, unsigned *out_bucket, int64_t *out_due,
+                    struct msgid *out_id);
+/* Distinct (lane, due) of the queued recipients, sorted; in the arena. */
+struct due_key *lmdb_due_keys(const struct envelope *envelope, struct arena *arena,
+                              size_t *out_count);
+bool lmdb_due_has(const struct due_key *keys, size_t count, struct due_key key);
+/* Loads into an initialised envelope; the bytes are copied into its arena. */
+enum err lmdb_load(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct envelope *envelope,
+                   struct record_content *content, struct fault *fault);
+/* Record and content as a message. */
+enum err lmdb_load_message(struct lmdb *l, MDB_txn *txn, const struct msgid *id, bool with_content,
+                           struct message **out_message, struct fault *fault);
+enum err lmdb_put_message(struct lmdb *l, struct batch *batch, const struct message *message,
+                          struct fault *fault);
+enum err lmdb_put_slice(struct lmdb *l, struct batch *batch, const struct envelope *envelope,
+                        const struct record_content *content, size_t slice, unsigned flags,
+                        struct fault *fault);
+enum err lmdb_del_message(struct lmdb *l, struct batch *batch, const struct envelope *envelope,
+                          const struct record_content *content, struct fault *fault);
+/* Without knowing what it holds (corrupt): everything under the id. */
+enum err lmdb_del_raw(struct lmdb *l, struct batch *batch, const struct msgid *id,
+                      struct fault *fault);
+enum err lmdb_put_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envelope,
+                      struct due_key key, struct fault *fault);
+enum err lmdb_del_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envelope,
+                      struct due_key key, struct fault *fault);
+
+/* ---- lmdb_index.c: all with the lock held ---- */
+struct lane *lane_get(struct lmdb *l, struct str name, bool make);
+void lane_sweep(struct lmdb *l, struct lane *lane); /* frees it when nothing is there */
+int64_t lane_due(const struct lane *lane);
+void lane_tell(struct lmdb *l, struct lane *lane);
+void lane_add_due(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
+struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane);
+struct part *part_first(struct lmdb *l, const struct msgid *id);
+struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
+                      enum part_state state);
+void part_free(struct lmdb *l, struct part *part);
+bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, size_t bytes);
+void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW */
+void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */
+void part_forget(struct lmdb *l, struct part *part); /* it is indexed: the message can go */
+void part_unblock(struct lmdb *l, struct part *part);
+bool corrupt_add(struct lmdb *l, const struct msgid *id); /* false: known already */
+void corrupt_remove(struct lmdb *l, const struct msgid *id);
+
+/* ---- lmdb_claim.c ---- */
+void lmdb_claim(struct store *store, struct store_claim *request);
+void lmdb_unclaim(struct store *store, struct claim *claims);
+
+/* ---- lmdb_batch.c ---- */
+void *batch_grow(void *items, size_t count, size_t *cap, size_t size); /* room for one more */
+enum err batch_begin(struct lmdb *l, struct fault *fault);
+enum err batch_commit(struct lmdb *l, struct fault *fault); /* aborts when it fails */
+void batch_abort(struct lmdb *l);
+void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by); /* recipients */
+void batch_due(struct lmdb *l, struct str lane, int64_t due_at);               /* an index entry */
+void batch_touch(struct lmdb *l, struct str lane); /* tell it at the end */
+void batch_fresh(struct lmdb *l, struct part *part);
+void batch_ended(struct lmdb *l, struct part *part);
+void batch_file(struct lmdb *l, const struct record_content *content);
+/* The message's parts in memory get their index entries with this batch. */
+void batch_spill(struct lmdb *l, struct part *part);
+/* Without a transaction: what the scan counted. */
+void batch_count_lane(struct lmdb *l, struct str lane, bool is_held);
+void batch_apply_counts(struct lmdb *l);
+/* The record cannot be read: no part of it is claimed any more. */
+void batch_quarantine(struct lmdb *l, const struct msgid *id, const char *why);
+
+/* ---- lmdb_apply.c ---- */
+enum err apply_settle(struct lmdb *l, struct store_settle *request, struct fault *fault);
+enum err apply_accepts(struct lmdb *l, struct fault *fault);
+enum err apply_keys(struct lmdb *l, const struct envelope *envelope, const struct due_key *before,
+                    size_t before_count, struct fault *fault);
+
+/* ---- lmdb_pages.c: work in pages between the batches ---- */
+bool pages_waiting(const struct lmdb *l);
+void pages_run(struct lmdb *l);
+uint64_t pages_wait_ms(struct lmdb *l); /* until mail in memory should be written out */
+
+/* ---- lmdb_change.c ---- */
+void change_page(struct lmdb *l);
+
+/* ---- lmdb_mend.c ---- */
+void lmdb_mend(struct lmdb *l, struct part *part, struct due_key key); /* any thread */
+
+/* ---- lmdb_read.c ---- */
+void lmdb_list(struct store *store, struct store_list *request);
+void lmdb_get(struct store *store, struct store_get *request);
+void lmdb_lanes(struct store *store, struct store_lanes *request);
+/* Run on the disk class; `done` calls lmdb_job_done() and frees it. */
+void lmdb_job(struct lmdb *l, struct job *job);
+void lmdb_job_done(struct lmdb *l);
+
+/* ---- lmdb_recover.c ---- */
+enum err lmdb_recover(struct lmdb *l, struct fault *fault);
+
+/* ---- lmdb_space.c ([w]) ---- */
+enum err space_open(struct lmdb *l, const struct store_options *options, struct fault *fault);
+void space_check(struct lmdb *l, bool now);
+enum err space_admit(struct lmdb *l, uint64_t cost, struct fault *fault);
+bool space_drop_ballast(struct lmdb *l); /* false: there was none */
+void space_failed(struct lmdb *l, enum err err, const struct fault *fault);
+void space_publish(struct lmdb *l);
+
+/* ---- lmdb_writer.c ---- */
+enum err writer_start(struct lmdb *l, struct fault *fault);
+void writer_stop(struct lmdb *l);
+void writer_post(struct store *store, struct store_request *request);
+
+#endif

@@ -1,0 +1,666 @@
+/*
+ * store_test.c - what every backend of the store must do: the same table over
+ * memory and over LMDB.
+ */
+#include "store_rig.h"
+
+#include "queue/store_rules.h"
+
+#define LANE "direct/there.test"
+#define TO "b@there.test " LANE
+
+static const struct store_filter all = { .any_state = true };
+
+/* ---- accept, claim, settle ---------------------------------------------------------- */
+
+static void a_message_comes_out_as_it_went_in(struct rig *rig)
+{
+    struct message *in = rig_message(rig, "a@here.test", TO);
+
+    in->own_signatures = 2;
+    assert_int_equal(rig_accept(rig, in), ERR_OK);
+    struct claim *claim = rig_claim(rig, LANE, 10);
+    assert_int_equal(rig_count(claim), 1);
+    assert_int_equal(claim->count, 1);
+    assert_string_equal(claim->lane, LANE);
+    const struct message *out = claim->message;
+    assert_int_equal(msgid_cmp(&out->envelope.id, &in->envelope.id), 0);
+    assert_true(str_eq(out->envelope.sender, STR("a@here.test")));
+    assert_true(str_eq(str_make(out->head, out->head_len), STR("Subject: x\r\n\r\n")));
+    assert_int_equal(out->own_signatures, 2);
+    char body[64];
+    size_t len;
+    assert_int_equal(body_read(out->body, 0, body, sizeof(body), &len, NULL), ERR_OK);
+    assert_true(str_eq(str_make(body, len), STR("hello\r\n")));
+    message_unref(&in);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    assert_int_equal(rig_health(rig).messages, 0);
+    assert_int_equal(rig_health(rig).queued_bytes, 0);
+    assert_int_equal(rig_health(rig).recipients_queued, 0);
+}
+
+static void an_id_is_taken_once(struct rig *rig)
+{
+    struct message *message = rig_message(rig, "a@here.test", TO);
+
+    assert_int_equal(rig_accept(rig, message), ERR_OK);
+    assert_int_equal(rig_accept(rig, message), ERR_EXISTS);
+    message_unref(&message);
+    assert_int_equal(rig_health(rig).messages, 1);
+}
+
+static void what_is_claimed_is_nobody_elses(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    assert_non_null(claim);
+    assert_null(rig_claim(rig, LANE, 1));
+    store_unclaim(rig->store, &claim);
+    assert_null(claim);
+    claim = rig_claim(rig, LANE, 1);
+    assert_non_null(claim);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    assert_null(rig_claim(rig, LANE, 1));
+}
+
+static void later_comes_back_when_due(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+
+    rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW + 60);
+    struct store_claim early = rig_claim_at(rig, LANE, 1, NOW + 59);
+    assert_null(early.claims);
+    assert_false(early.more);
+    assert_int_equal(early.next_due, NOW + 60);
+    rig_wall_s = NOW + 60;
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    assert_non_null(claim);
+    const struct recipient *r = &claim->message->envelope.recipients[0];
+    assert_int_equal(r->attempts, 1);
+    assert_int_equal(r->tried_at, NOW);
+    assert_true(str_eq(r->said, STR("452 4.2.2 mailbox full")));
+    assert_true(str_eq(r->host, STR("mx.there.test")));
+    assert_int_equal(r->stage, STAGE_RCPT);
+    rig_settle(rig, claim, RECIPIENT_FAILED, 0);
+    assert_null(rig_get(rig, id));
+}
+
+static void later_at_the_same_second_is_not_lost(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    for (int i = 0; i < 3; i++)
+        rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW);
+    rig_deliver(rig, LANE);
+    assert_int_equal(rig_health(rig).messages, 0);
+}
+
+static void a_future_recipient_waits(struct rig *rig)
+{
+    struct message *message = rig_message(rig, "a@here.test", TO);
+
+    message->envelope.recipients[0].due_at = NOW + 5;
+    assert_int_equal(rig_accept(rig, message), ERR_OK);
+    message_unref(&message);
+    assert_null(rig_claim(rig, LANE, 1));
+    rig_wall_s = NOW + 5;
+    rig_deliver(rig, LANE);
+}
+
+static void each_lane_has_its_own_recipients(struct rig *rig)
+{
+    struct msgid id = rig_put(
+        rig, "a@here.test", "1@x.test direct/x.test,2@y.test direct/y.test,3@x.test direct/x.test");
+    struct claim *x = rig_claim(rig, "direct/x.test", 5);
+    struct claim *y = rig_claim(rig, "direct/y.test", 5);
+
+    assert_int_equal(x->count, 2);
+    assert_int_equal(x->indexes[0], 0);
+    assert_int_equal(x->indexes[1], 2);
+    assert_int_equal(y->count, 1);
+    assert_int_equal(y->indexes[0], 1);
+    rig_settle(rig, x, RECIPIENT_DELIVERED, 0);
+    struct message *message = rig_get(rig, id);
+    assert_int_equal(message->envelope.recipients[0].state, RECIPIENT_DELIVERED);
+    assert_int_equal(message->envelope.recipients[1].state, RECIPIENT_QUEUED);
+    message_unref(&message);
+    rig_settle(rig, y, RECIPIENT_DELIVERED, 0);
+    assert_null(rig_get(rig, id));
+}
+
+static void one_claim_settled_in_parts(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@there.test " LANE ",2@there.test " LANE ",3@there.test " LANE);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    assert_int_equal(claim->count, 3);
+    struct verdict verdicts[] = {
+        { .index = 0, .state = RECIPIENT_DELIVERED },
+        { .index = 1, .state = RECIPIENT_QUEUED, .due_at = NOW + 10, .attempted = true },
+        { .index = 2, .state = RECIPIENT_QUEUED, .due_at = NOW + 20, .attempted = true },
+    };
+    struct settlement settlement = { .claim = claim, .verdicts = verdicts, .verdict_count = 3 };
+    struct store_settle settle = { .request = rig_request(rig),
+                                   .settlements = &settlement,
+                                   .count = 1 };
+    store_settle(rig->store, &settle);
+    rig_wait(rig, &settle.request);
+    claim_free(&claim);
+    assert_int_equal(settle.request.err, ERR_OK);
+    assert_int_equal(rig_health(rig).recipients_queued, 2);
+    rig_wall_s = NOW + 10;
+    claim = rig_claim(rig, LANE, 5);
+    assert_int_equal(claim->count, 1);
+    assert_int_equal(claim->indexes[0], 1);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    struct store_claim none = rig_claim_at(rig, LANE, 5, NOW + 10);
+    assert_int_equal(none.next_due, NOW + 20);
+    rig_wall_s = NOW + 20;
+    rig_deliver(rig, LANE);
+}
+
+static void a_thousand_recipients_in_one_message(struct rig *rig)
+{
+    struct message *message = rig_message(rig, "a@here.test", TO);
+    struct envelope *envelope = &message->envelope;
+
+    for (int i = 1; i < 1000; i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "user%d@d%d.test", i, i % 50);
+        struct recipient *r = envelope_add(envelope, str_of(text));
+        snprintf(text, sizeof(text), "direct/d%d.test", i % 50);
+        r->lane = arena_str(&envelope->arena, str_of(text));
+        r->due_at = NOW;
+    }
+    assert_int_equal(rig_accept(rig, message), ERR_OK);
+    message_unref(&message);
+    for (int d = 0; d < 50; d++) {
+        char lane[64];
+        snprintf(lane, sizeof(lane), "direct/d%d.test", d);
+        struct claim *claim = rig_claim(rig, lane, 3);
+        assert_int_equal(rig_count(claim), 1);
+        assert_int_equal(claim->count, d == 0 ? 19 : 20);
+        rig_settle(rig, claim, d == 7 ? RECIPIENT_QUEUED : RECIPIENT_DELIVERED, NOW + 1);
+    }
+    rig_deliver(rig, LANE);
+    assert_int_equal(rig_health(rig).recipients_queued, 20);
+    rig_wall_s = NOW + 1;
+    rig_deliver(rig, "direct/d7.test");
+    assert_int_equal(rig_health(rig).messages, 0);
+}
+
+static void a_settle_brings_its_report(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+    struct message *dsn = rig_message(rig, "", "a@here.test direct/here.test");
+    struct claim *claim = rig_claim(rig, LANE, 1);
+
+    dsn->envelope.flags = ENVELOPE_DSN;
+    assert_int_equal(rig_settle_dsn(rig, claim, RECIPIENT_FAILED, 0, dsn), ERR_OK);
+    message_unref(&dsn);
+    assert_null(rig_get(rig, id));
+    claim = rig_claim(rig, "direct/here.test", 1);
+    assert_non_null(claim);
+    assert_int_equal(claim->message->envelope.flags, ENVELOPE_DSN);
+    assert_int_equal(claim->message->envelope.sender.len, 0);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+}
+
+/* ---- fairness ------------------------------------------------------------------------ */
+
+static void a_newsletter_does_not_hold_up_others(struct rig *rig)
+{
+    const char *lane = "ses/*";
+
+    for (int i = 0; i < 50; i++) {
+        char sender[64];
+        snprintf(sender, sizeof(sender), "bounce-%d-x=y.test@news.test", i);
+        rig_put(rig, sender, "c@x.test ses/*");
+    }
+    struct msgid reset = rig_put(rig, "login@app.test", "d@x.test ses/*");
+    struct claim *claims = rig_claim(rig, lane, 4);
+    bool found = false;
+    for (struct claim *claim = claims; claim; claim = claim->next)
+        found |= msgid_cmp(&claim->message->envelope.id, &reset) == 0;
+    assert_true(found);
+    store_unclaim(rig->store, &claims);
+}
+
+static void senders_are_grouped(struct rig *rig)
+{
+    static const struct {
+        const char *name, *a_user, *a, *b_user, *b;
+        bool same;
+    } rows[] = {
+        { "VERP", "", "bounce-1-x@n.test", "", "bounce-2-y@n.test", true },
+        { "plus tag", "", "me+1@n.test", "", "me+2@n.test", true },
+        { "digits", "", "n17@n.test", "", "n18@n.test", true },
+        { "other local part", "", "login@app.test", "", "weekly@app.test", false },
+        { "a user is one sender", "u", "a@x.test", "u", "b@y.test", true },
+    };
+
+    (void)rig;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct envelope a = { .user = str_of(rows[i].a_user), .sender = str_of(rows[i].a) };
+        struct envelope b = { .user = str_of(rows[i].b_user), .sender = str_of(rows[i].b) };
+        if ((rules_bucket(&a) == rules_bucket(&b)) != rows[i].same)
+            fail_msg("%s", rows[i].name);
+    }
+}
+
+static void old_and_new_mail_both_move(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW);
+    rig_put(rig, "a@here.test", TO);
+    struct store_claim both = rig_claim_at(rig, LANE, 2, NOW);
+    assert_int_equal(rig_count(both.claims), 2);
+    assert_false(both.more);
+    store_unclaim(rig->store, &both.claims);
+    unsigned attempts = 0;
+    for (int i = 0; i < 2; i++) {
+        struct claim *claim = rig_claim(rig, LANE, 1);
+        attempts += claim->message->envelope.recipients[0].attempts;
+        rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    }
+    assert_int_equal(attempts, 1);
+}
+
+/* ---- changes ---------------------------------------------------------------------------- */
+
+static void held_mail_stays_until_released(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+    struct store_change change = rig_change(rig, STORE_HOLD, (struct store_filter){ .id = id });
+
+    assert_int_equal(change.recipients, 1);
+    assert_int_equal(change.messages, 1);
+    struct store_claim none = rig_claim_at(rig, LANE, 1, NOW + 100);
+    assert_null(none.claims);
+    assert_int_equal(none.next_due, 0);
+    assert_int_equal(rig_health(rig).recipients_held, 1);
+    rig_wall_s = NOW + 100;
+    rig_change(rig, STORE_RELEASE, all);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    assert_non_null(claim);
+    assert_int_equal(claim->message->envelope.recipients[0].held_lifetime_s, 100);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+}
+
+static void retry_makes_it_due(struct rig *rig)
+{
+    for (int i = 0; i < 5; i++)
+        rig_put(rig, "a@here.test", TO);
+    for (struct claim *claims = rig_claim(rig, LANE, 5), *next; claims; claims = next) {
+        next = claims->next;
+        rig_settle(rig, claims, RECIPIENT_QUEUED, NOW + 3600);
+    }
+    assert_null(rig_claim(rig, LANE, 5));
+    assert_int_equal(rig_change(rig, STORE_RETRY, all).recipients, 5);
+    struct claim *claims = rig_claim(rig, LANE, 9);
+    assert_int_equal(rig_count(claims), 5);
+    store_unclaim(rig->store, &claims);
+    assert_int_equal(rig_change(rig, STORE_RETRY, all).recipients, 0);
+}
+
+static void dropped_mail_is_gone(struct rig *rig)
+{
+    struct msgid one = rig_put(rig, "a@here.test", TO);
+    struct msgid two = rig_put(rig, "b@here.test", TO);
+
+    rig_change(rig, STORE_DROP, (struct store_filter){ .sender = STR("a@here.test") });
+    assert_null(rig_get(rig, one));
+    struct message *message = rig_get(rig, two);
+    assert_non_null(message);
+    message_unref(&message);
+    struct claim *claims = rig_claim(rig, LANE, 9);
+    assert_int_equal(rig_count(claims), 1);
+    rig_settle(rig, claims, RECIPIENT_DELIVERED, 0);
+    assert_int_equal(rig_health(rig).queued_bytes, 0);
+}
+
+static void dropping_one_recipient_keeps_the_others(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", "1@x.test direct/x.test,2@y.test direct/y.test");
+
+    rig_change(rig, STORE_DROP, (struct store_filter){ .recipient = STR("x.test") });
+    assert_null(rig_claim(rig, "direct/x.test", 1));
+    struct message *message = rig_get(rig, id);
+    assert_int_equal(message->envelope.recipients[0].state, RECIPIENT_FAILED);
+    message_unref(&message);
+    rig_deliver(rig, "direct/y.test");
+    assert_null(rig_get(rig, id));
+}
+
+static void reroute_to_smart(void *arg, const struct envelope *envelope,
+                             const struct recipient *recipient, char lane[LANE_MAX])
+{
+    (void)envelope;
+    (void)recipient;
+    snprintf(lane, LANE_MAX, "%s", (const char *)arg);
+}
+
+static void reroute(struct rig *rig, const char *lane)
+{
+    struct store_change change = { .request = rig_request(rig),
+                                   .kind = STORE_REROUTE,
+                                   .filter = all,
+                                   .reroute = reroute_to_smart,
+                                   .arg = (void *)(uintptr_t)lane };
+
+    store_change(rig->store, &change);
+    rig_wait(rig, &change.request);
+    assert_int_equal(change.request.err, ERR_OK);
+}
+
+static void rerouted_mail_is_in_its_new_lane(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    rig_put(rig, "a@here.test", TO);
+    rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW + 9);
+    reroute(rig, "smart/*");
+    rig_wall_s = NOW + 9;
+    assert_null(rig_claim(rig, LANE, 9));
+    rig_deliver(rig, "smart/*");
+    rig_deliver(rig, "smart/*");
+}
+
+/* ---- changes while it is out --------------------------------------------------------- */
+
+static void a_leased_one_is_held_after_its_settle(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    rig_change(rig, STORE_HOLD, all);
+    rig_settle(rig, claim, RECIPIENT_QUEUED, NOW + 1);
+    assert_null(rig_claim_at(rig, LANE, 1, NOW + 99).claims);
+    rig_change(rig, STORE_RELEASE, all);
+    rig_deliver(rig, LANE);
+}
+
+static void a_leased_one_that_was_held_may_be_delivered(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+
+    rig_change(rig, STORE_HOLD, all);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    assert_null(rig_get(rig, id));
+    assert_int_equal(rig_health(rig).recipients_held, 0);
+}
+
+static void a_held_one_given_back_stays_held(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    rig_change(rig, STORE_HOLD, all);
+    store_unclaim(rig->store, &claim);
+    assert_null(rig_claim(rig, LANE, 1));
+    rig_change(rig, STORE_RELEASE, all);
+    rig_deliver(rig, LANE);
+}
+
+static void a_leased_one_can_be_dropped(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    struct message *dsn = rig_message(rig, "", "a@here.test direct/here.test");
+
+    rig_change(rig, STORE_DROP, all);
+    assert_null(rig_get(rig, id));
+    assert_int_equal(rig_settle_dsn(rig, claim, RECIPIENT_FAILED, 0, dsn), ERR_OK);
+    message_unref(&dsn);
+    assert_int_equal(rig_health(rig).messages, 0);
+}
+
+static void retry_of_a_leased_one_is_due_when_it_fails(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    assert_int_equal(rig_change(rig, STORE_RETRY, all).recipients, 1);
+    rig_settle(rig, claim, RECIPIENT_QUEUED, NOW + 3600);
+    rig_deliver(rig, LANE);
+}
+
+static void a_leased_one_moves_when_it_is_back(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    reroute(rig, "smart/*");
+    assert_null(rig_claim(rig, "smart/*", 1)); /* it is being attempted in the old one */
+    rig_settle(rig, claim, RECIPIENT_QUEUED, NOW);
+    assert_null(rig_claim(rig, LANE, 1));
+    claim = rig_claim(rig, "smart/*", 1);
+    assert_non_null(claim);
+    reroute(rig, LANE);
+    assert_null(rig_claim(rig, LANE, 1));
+    store_unclaim(rig->store, &claim);
+    rig_deliver(rig, LANE);
+}
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+static void lists_come_in_pages(struct rig *rig)
+{
+    struct msgid after = { { 0 } };
+    size_t seen = 0;
+    bool more = true;
+
+    for (int i = 0; i < 25; i++)
+        rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1); /* leased ones are listed too */
+    while (more) {
+        struct store_list list = rig_list(rig, all, 10, after);
+        for (size_t i = 0; i < list.count; i++) {
+            assert_true(msgid_cmp(&list.envelopes[i].id, &after) > 0);
+            after = list.envelopes[i].id;
+            assert_false(list.is_corrupt[i]);
+        }
+        seen += list.count;
+        more = list.more;
+        store_list_clear(&list);
+    }
+    assert_int_equal(seen, 25);
+    store_unclaim(rig->store, &claim);
+}
+
+static void filters_choose(struct rig *rig)
+{
+    rig_wall_s = NOW - 1000;
+    struct msgid old = rig_put(rig, "old@here.test", "x@x.test direct/x.test");
+    rig_wall_s = NOW;
+    rig_put(rig, "", "y@y.test direct/y.test");
+    rig_put(rig, "c@other.test", "z@y.test ses/*");
+    rig_settle(rig, rig_claim(rig, "ses/*", 1), RECIPIENT_QUEUED, NOW + 5);
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("y@y.test") });
+    const struct {
+        const char *name;
+        struct store_filter filter;
+        size_t count;
+    } rows[] = {
+        { "everything", { .any_state = true }, 3 },
+        { "by id", { .any_state = true, .id = old }, 1 },
+        { "by lane", { .any_state = true, .lane = STR("direct/x.test") }, 1 },
+        { "by route", { .any_state = true, .lane = STR("direct") }, 2 },
+        { "by sender's domain", { .any_state = true, .sender = STR("other.test") }, 1 },
+        { "the null sender", { .any_state = true, .sender = STR("<>") }, 1 },
+        { "by recipient", { .any_state = true, .recipient = STR("y.test") }, 2 },
+        { "held", { .state = RECIPIENT_HELD }, 1 },
+        { "queued", { .state = RECIPIENT_QUEUED }, 2 },
+        { "deferred", { .any_state = true, .deferred_only = true }, 1 },
+        { "older than", { .any_state = true, .older_than = NOW - 500 }, 1 },
+        { "newer than", { .any_state = true, .newer_than = NOW - 500 }, 2 },
+        { "nobody's user", { .any_state = true, .user = STR("u") }, 0 },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct store_list list = rig_list(rig, rows[i].filter, 10, (struct msgid){ { 0 } });
+        if (list.count != rows[i].count)
+            fail_msg("%s: %zu", rows[i].name, list.count);
+        store_list_clear(&list);
+    }
+}
+
+static struct store_lanes lanes_of(struct rig *rig, const char *after, size_t max)
+{
+    struct store_lanes lanes = { .request = rig_request(rig), .after = after, .max = max };
+
+    store_lanes(rig->store, &lanes);
+    rig_wait(rig, &lanes.request);
+    assert_int_equal(lanes.request.err, ERR_OK);
+    return lanes;
+}
+
+static void lanes_come_by_name(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@c.test direct/c.test");
+    rig_put(rig, "a@here.test", "1@a.test direct/a.test,2@a.test direct/a.test");
+    rig_put(rig, "a@here.test", "1@b.test direct/b.test");
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("2@a.test") });
+    rig_settle(rig, rig_claim(rig, "direct/b.test", 1), RECIPIENT_QUEUED, NOW + 7);
+    struct claim *claim = rig_claim(rig, "direct/c.test", 1);
+    struct store_lanes lanes = lanes_of(rig, NULL, 2);
+    assert_int_equal(lanes.count, 2);
+    assert_true(lanes.more);
+    assert_string_equal(lanes.lanes[0].lane, "direct/a.test");
+    assert_int_equal(lanes.lanes[0].queued, 1);
+    assert_int_equal(lanes.lanes[0].held, 1);
+    assert_int_equal(lanes.lanes[0].oldest, NOW);
+    assert_int_equal(lanes.lanes[1].next_due, NOW + 7);
+    assert_false(lanes.lanes[1].leased);
+    store_lanes_clear(&lanes);
+    lanes = lanes_of(rig, "direct/b.test", 2);
+    assert_int_equal(lanes.count, 1);
+    assert_false(lanes.more);
+    assert_true(lanes.lanes[0].leased);
+    store_lanes_clear(&lanes);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    lanes = lanes_of(rig, "direct/b.test", 2);
+    assert_int_equal(lanes.count, 0);
+    store_lanes_clear(&lanes);
+}
+
+static void hear(void *arg, const char *lane, int64_t due_at)
+{
+    struct rig *rig = arg;
+    size_t len = strlen(rig->told);
+
+    snprintf(rig->told + len, sizeof(rig->told) - len, "%s %d\n", lane, (int)(due_at - NOW));
+}
+
+static void watchers_hear_of_due_mail(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@a.test direct/a.test");
+    store_watch(rig->store, hear, rig);
+    assert_string_equal(rig->told, "direct/a.test 0\n");
+    rig->told[0] = '\0';
+    rig_put(rig, "a@here.test", "1@b.test direct/b.test");
+    rig_put(rig, "a@here.test", "1@b.test direct/b.test"); /* nothing new */
+    assert_string_equal(rig->told, "direct/b.test 0\n");
+    rig->told[0] = '\0';
+    struct claim *claim = rig_claim(rig, "direct/a.test", 5);
+    rig_settle(rig, claim, RECIPIENT_QUEUED, NOW + 50);
+    assert_string_equal(rig->told, "direct/a.test 50\n");
+    rig->told[0] = '\0';
+    rig_put(rig, "a@here.test", "1@a.test direct/a.test"); /* earlier than known */
+    assert_string_equal(rig->told, "direct/a.test 0\n");
+}
+
+static struct message *big_message(struct rig *rig)
+{
+    struct message *message = rig_message(rig, "a@here.test", TO);
+    char *bytes = mem_alloc(200000);
+
+    memset(bytes, 'x', 200000);
+    body_unref(&message->body);
+    message->body = body_of_buffer(bytes, 200000);
+    return message;
+}
+
+static void quota_refuses_and_recovers(struct rig *rig)
+{
+    struct message *one = big_message(rig), *two = big_message(rig);
+
+    store_close(&rig->store);
+    rig->options.quota_bytes = 300000;
+    rig_open(rig);
+    assert_int_equal(rig_accept(rig, one), ERR_OK);
+    assert_int_equal(rig_accept(rig, two), ERR_FULL);
+    rig_deliver(rig, LANE);
+    assert_int_equal(rig_accept(rig, two), ERR_OK);
+    message_unref(&one);
+    message_unref(&two);
+}
+
+/* ---- both backends ------------------------------------------------------------------------ */
+
+#define BEHAVIOUR_MAP(X)                                                                           \
+    X(a_message_comes_out_as_it_went_in)                                                           \
+    X(an_id_is_taken_once)                                                                         \
+    X(what_is_claimed_is_nobody_elses)                                                             \
+    X(later_comes_back_when_due)                                                                   \
+    X(later_at_the_same_second_is_not_lost)                                                        \
+    X(a_future_recipient_waits)                                                                    \
+    X(each_lane_has_its_own_recipients)                                                            \
+    X(one_claim_settled_in_parts)                                                                  \
+    X(a_thousand_recipients_in_one_message)                                                        \
+    X(a_settle_brings_its_report)                                                                  \
+    X(a_newsletter_does_not_hold_up_others)                                                        \
+    X(senders_are_grouped)                                                                         \
+    X(old_and_new_mail_both_move)                                                                  \
+    X(held_mail_stays_until_released)                                                              \
+    X(retry_makes_it_due)                                                                          \
+    X(dropped_mail_is_gone)                                                                        \
+    X(dropping_one_recipient_keeps_the_others)                                                     \
+    X(rerouted_mail_is_in_its_new_lane)                                                            \
+    X(a_leased_one_is_held_after_its_settle)                                                       \
+    X(a_leased_one_that_was_held_may_be_delivered)                                                 \
+    X(a_held_one_given_back_stays_held)                                                            \
+    X(a_leased_one_can_be_dropped)                                                                 \
+    X(retry_of_a_leased_one_is_due_when_it_fails)                                                  \
+    X(a_leased_one_moves_when_it_is_back)                                                          \
+    X(lists_come_in_pages)                                                                         \
+    X(filters_choose)                                                                              \
+    X(lanes_come_by_name)                                                                          \
+    X(watchers_hear_of_due_mail)                                                                   \
+    X(quota_refuses_and_recovers)
+
+static void run(void (*behaviour)(struct rig *), bool is_lmdb, size_t window_bytes)
+{
+    struct rig *rig = rig_new(is_lmdb);
+
+    rig->options.window_bytes = window_bytes;
+    rig_open(rig);
+    behaviour(rig);
+    assert_int_equal(store_outstanding(rig->store), 0);
+    rig_free(rig);
+}
+
+/* LMDB twice: with fresh mail in windows, and with all of it indexed at once. */
+#define X(name)                                                                                    \
+    static void mem_##name(void **state)                                                           \
+    {                                                                                              \
+        (void)state;                                                                               \
+        run(name, false, 0);                                                                       \
+    }                                                                                              \
+    static void lmdb_##name(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        run(name, true, 0);                                                                        \
+    }                                                                                              \
+    static void cold_##name(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        run(name, true, 1);                                                                        \
+    }
+BEHAVIOUR_MAP(X)
+#undef X
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define X(name)                                                                                    \
+    cmocka_unit_test(mem_##name), cmocka_unit_test(lmdb_##name), cmocka_unit_test(cold_##name),
+        BEHAVIOUR_MAP(X)
+#undef X
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
