@@ -5,7 +5,12 @@
  * credentials (keyed hash of user and password under a secret of this process;
  * minutes; gone when the users change), and the delays after wrong passwords,
  * per client network and user. The delay makes a wrong answer late; it never
- * delays the right password, wherever it comes from. Any thread.
+ * delays the right password, wherever it comes from. Any thread; the functions
+ * with a loop on that loop's.
+ *
+ * Behind one mutex, held for some array look-ups and never while hashing: users,
+ * cache and delays change together (what a new users file forbids must be gone
+ * from the cache at the same moment), which atomics cannot say. Logins are few.
  */
 #ifndef WAYPOST_INGRESS_AUTH_H
 #define WAYPOST_INGRESS_AUTH_H
@@ -16,7 +21,9 @@
 
 struct auth;
 
-struct auth *auth_new(struct users *users); /* users may be NULL: nobody can log in */
+/* users may be NULL: nobody can log in. A reference is taken. */
+struct auth *auth_new(struct users *users);
+/* No password may be in the pool any more: free the pool before. */
 void auth_free(struct auth **auth);
 void auth_set_users(struct auth *auth, struct users *users); /* reload; forgets the cache */
 struct users *auth_users(struct auth *auth);                 /* a reference */
@@ -24,7 +31,7 @@ struct users *auth_users(struct auth *auth);                 /* a reference */
 enum auth_verdict {
     AUTH_OK,
     AUTH_WRONG, /* 535 5.7.8 */
-    AUTH_LATER, /* hashing is swamped: 454 4.7.0 */
+    AUTH_LATER, /* hashing is swamped, by this client's network or by all: 454 4.7.0 */
 };
 typedef void auth_fn(void *arg, enum auth_verdict verdict);
 

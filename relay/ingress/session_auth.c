@@ -117,6 +117,7 @@ static void lookup(void *arg, struct str name, struct sasl_secret *out_secret)
     struct users *users = auth_users(session->service->auth);
     const struct user *user = users ? users_find(users, name) : NULL;
 
+    out_secret->scram_iterations = USERS_SCRAM_ITERATIONS; /* for who is not known */
     if (user) {
         *out_secret = user->scram;
         out_secret->known = user->has_scram || user->clear.len > 0;
