@@ -168,12 +168,15 @@ static void wire_text(struct str text, struct buf *out)
 void reply_wire(const struct reply *reply, struct buf *out)
 {
     struct str rest = reply_text(reply);
-    char status[16] = "";
+    char prefix[4] = { (char)('0' + reply->code / 100 % 10), (char)('0' + reply->code / 10 % 10),
+                       (char)('0' + reply->code % 10), ' ' };
+    char status[16];
+    size_t status_len = 0;
     bool more;
 
     /* RFC 2034 3: only 2xx, 4xx and 5xx carry one. */
     if (reply->code / 100 != 3)
-        status_print(reply->status, status, sizeof(status));
+        status_len = status_print(reply->status, status, sizeof(status));
     do {
         size_t line_end = str_chr(rest, '\n');
         struct str line = str_head(rest, line_end);
@@ -181,8 +184,11 @@ void reply_wire(const struct reply *reply, struct buf *out)
         bool ends_line = n == line.len;
 
         more = !ends_line || line_end < rest.len;
-        buf_printf(out, "%03u%c%s%s", reply->code, more ? '-' : ' ', status,
-                   status[0] && n > 0 ? " " : "");
+        prefix[3] = more ? '-' : ' ';
+        buf_append(out, prefix, sizeof(prefix));
+        buf_append(out, status, status_len);
+        if (status_len > 0 && n > 0)
+            buf_char(out, ' ');
         wire_text(str_head(line, n), out);
         buf_append(out, "\r\n", 2);
         rest = str_from(rest, n + (ends_line && line_end < rest.len));
@@ -238,15 +244,27 @@ bool status_parse(struct str text, struct status *out_status, size_t *out_used)
     return true;
 }
 
+static size_t print_number(unsigned number, char *out)
+{
+    size_t len = number > 9999 ? 5 : number > 999 ? 4 : number > 99 ? 3 : number > 9 ? 2 : 1;
+
+    for (size_t i = len; i-- > 0; number /= 10)
+        out[i] = (char)('0' + number % 10);
+    return len;
+}
+
+/* By hand: a reply is printed for every command of every session. */
 size_t status_print(struct status status, char *out, size_t size)
 {
-    int len = 0;
+    char text[16];
+    size_t len = 0;
 
-    if (size > 0)
-        out[0] = '\0';
-    if (status.class != 0)
-        len = snprintf(out, size, "%u.%u.%u", status.class, status.subject, status.detail);
-    if (len < 0)
-        return 0;
-    return (size_t)len < size ? (size_t)len : size - 1;
+    if (status.class != 0) {
+        len = print_number(status.class, text);
+        text[len++] = '.';
+        len += print_number(status.subject, text + len);
+        text[len++] = '.';
+        len += print_number(status.detail, text + len);
+    }
+    return str_copy(out, size, str_make(text, len));
 }

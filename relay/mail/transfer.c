@@ -93,6 +93,24 @@ static void hold_blank(struct transfer *transfer, unsigned char c, struct buf *o
     }
 }
 
+/* The common case at once: a run of bytes that stand for themselves and fit
+ * into the line. Returns how many were taken. */
+static size_t qp_run(struct transfer *transfer, struct str in, struct buf *out)
+{
+    size_t room = ENCODED_LINE - 1 - transfer->column, len = 0;
+
+    if (transfer->held > 0 || transfer->blanks.len > 0 || transfer->after_hyphen)
+        return 0;
+    in = str_head(in, room);
+    while (len < in.len && in.at[len] > 32 && in.at[len] < 127 && in.at[len] != '=' &&
+           in.at[len] != '-')
+        len++;
+    if (len > 0)
+        buf_append(out, in.at, len);
+    transfer->column += len;
+    return len;
+}
+
 /* `pending` holds a CR that may begin a line end. */
 static void qp_byte(struct transfer *transfer, unsigned char c, struct buf *out)
 {
@@ -200,24 +218,29 @@ static void again_end(struct transfer *transfer, struct buf *out)
 
 /* ---- base64 ---- */
 
-static void put_column(struct transfer *transfer, char c, struct buf *out)
-{
-    if (transfer->column == ENCODED_LINE)
-        hard_break(transfer, out);
-    buf_char(out, c);
-    transfer->column++;
-}
-
 static void base64_group(struct transfer *transfer, unsigned have, struct buf *out)
 {
     const unsigned char *in = transfer->pending;
+    char four[4] = { alphabet[in[0] >> 2], alphabet[(in[0] & 3) << 4 | in[1] >> 4],
+                     have > 1 ? alphabet[(in[1] & 15) << 2 | in[2] >> 6] : '=',
+                     have > 2 ? alphabet[in[2] & 63] : '=' };
 
-    put_column(transfer, alphabet[in[0] >> 2], out);
-    put_column(transfer, alphabet[(in[0] & 3) << 4 | in[1] >> 4], out);
-    put_column(transfer, have > 1 ? alphabet[(in[1] & 15) << 2 | in[2] >> 6] : '=', out);
-    put_column(transfer, have > 2 ? alphabet[in[2] & 63] : '=', out);
+    if (transfer->column == ENCODED_LINE) /* a line holds whole groups */
+        hard_break(transfer, out);
+    buf_append(out, four, sizeof(four));
+    transfer->column += sizeof(four);
     memset(transfer->pending, 0, sizeof(transfer->pending));
     transfer->held = 0;
+}
+
+static void base64_again_byte(struct transfer *transfer, unsigned char c, struct buf *out)
+{
+    if (c != '=' && (c == 0 || !strchr(alphabet, c)))
+        return;
+    if (transfer->column == ENCODED_LINE)
+        hard_break(transfer, out);
+    buf_char(out, (char)c);
+    transfer->column++;
 }
 
 static void base64_byte(struct transfer *transfer, unsigned char c, struct buf *out)
@@ -246,6 +269,10 @@ void transfer_feed(struct transfer *transfer, struct str in, struct buf *out)
         return;
     }
     for (size_t i = 0; i < in.len; i++) {
+        if (transfer->kind == TRANSFER_QP)
+            i += qp_run(transfer, str_from(in, i), out);
+        if (i == in.len)
+            return;
         unsigned char c = (unsigned char)in.at[i];
         switch (transfer->kind) {
         case TRANSFER_COPY:
@@ -260,8 +287,7 @@ void transfer_feed(struct transfer *transfer, struct str in, struct buf *out)
             again_byte(transfer, c, out);
             break;
         case TRANSFER_BASE64_AGAIN:
-            if (c == '=' || (c != 0 && strchr(alphabet, c)))
-                put_column(transfer, (char)c, out);
+            base64_again_byte(transfer, c, out);
             break;
         case TRANSFER_CLEAN:
             clean_byte(transfer, c, out);
