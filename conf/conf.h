@@ -1,8 +1,8 @@
 /*
  * conf.h - the configuration as an immutable value.
  *
- * Built by conf_load() from one file (libconfuse syntax), the rows of
- * schema.h and the environment; counted, so that a reload builds a new one,
+ * Built by conf_load() from one file and what it includes (syntax: lex.h), the
+ * rows of schema.h and the environment; counted, so that a reload builds a new one,
  * swaps the pointer, and running sessions keep the old. Everything here has been
  * checked for form and range; what needs the machine (files, certificates,
  * users) is checked by conf_check().
@@ -30,7 +30,8 @@ enum conf_listen_auth { LISTEN_AUTH_OFF, LISTEN_AUTH_OPTIONAL, LISTEN_AUTH_REQUI
 
 struct conf_listen {
     struct str name;
-    unsigned line; /* in the file, for messages */
+    const char *in_file; /* where it stands, for messages */
+    unsigned line;
     struct str
         address; /* "*:587", "127.0.0.1:25", "unix:/path", or "fd:NAME" (socket activation) */
     enum conf_listen_tls tls;
@@ -40,20 +41,23 @@ struct conf_listen {
     bool auth_in_clear;     /* loopback addresses only */
 };
 
+/* One per certificate; the client's SNI chooses among the names in them. */
 struct conf_tls {
-    struct str name;
+    const char *in_file;
     unsigned line;
-    struct str certificate, key;
-}; /* tls { } and tls "name" { } */
+    struct str certificate, key; /* both or none */
+};
 
 struct conf_dkim_key {
     struct str selector;
     struct str file;
+    const char *in_file;
     unsigned line;
 };
 struct conf_dkim {
     struct str domain; /* "*": the fallback, then sign_as is set */
     struct str sign_as;
+    const char *in_file;
     unsigned line;
     const struct conf_dkim_key *keys;
     size_t key_count;
@@ -61,6 +65,7 @@ struct conf_dkim {
 
 struct conf_route {
     struct str name;
+    const char *in_file;
     unsigned line;
     struct conf_list match;        /* recipient patterns */
     struct conf_list match_sender; /* reverse-path patterns */
@@ -75,6 +80,7 @@ struct conf_route {
 
 struct conf_destination {
     struct str match; /* recipient domain or MX host suffix */
+    const char *in_file;
     unsigned line;
     unsigned max_connections;
     unsigned messages_per_connection;

@@ -1,0 +1,112 @@
+/*
+ * check_route.c - routes: credentials that would go in clear, TLS that cannot
+ * be had, routes that are never reached. Reads the passwords.
+ */
+#include "conf/build.h"
+
+#include <stdio.h>
+
+#define PASSWORD_FILE_MAX 4096
+
+static struct place place_of(const struct conf_route *route)
+{
+    return (struct place){ route->in_file, route->line };
+}
+
+static void read_password(struct tree *tree, struct conf_route *route)
+{
+    struct place place = place_of(route);
+    const char *file = arena_cstr(tree->arena, route->password_file);
+    struct fault fault;
+    struct str text;
+    unsigned mode;
+
+    if (tree_slurp(file, PASSWORD_FILE_MAX, tree->arena, &text, &mode, &fault)) {
+        report_error(tree->report, place, "make it readable for the relay only", "%s", fault.text);
+        return;
+    }
+    if (mode & 0007)
+        report_warning(tree->report, place, arena_printf(tree->arena, "chmod 0640 %s", file),
+                       "%s is open to all users (mode %04o)", file, mode);
+    while (text.len && strchr("\r\n", text.at[text.len - 1]))
+        text.len--;
+    if (!text.len)
+        report_error(tree->report, place, "write the password into it", "%s is empty", file);
+    if (str_chr(text, '\n') < text.len || str_chr(text, '\0') < text.len)
+        report_error(tree->report, place, "leave only the password in it",
+                     "%s has more than one line", file);
+    route->password = text;
+}
+
+static void check_credentials(struct tree *tree, struct conf_route *route)
+{
+    struct place place = place_of(route);
+
+    if (!route->username.len && !route->password_file.len)
+        return;
+    if (!route->password_file.len)
+        report_error(tree->report, place, "add password-file = \"...\"",
+                     "route \"%.*s\" has a username, no password-file", STR_ARG(route->name));
+    if (!route->username.len)
+        report_error(tree->report, place, "add username = \"...\"",
+                     "route \"%.*s\" has a password-file, no username", STR_ARG(route->name));
+    if (!route->relay.count)
+        report_error(tree->report, place, "add relay = \"...\"",
+                     "route \"%.*s\" has credentials, but goes by MX: every host would get them",
+                     STR_ARG(route->name));
+    if (!policy_needs_tls(route->tls))
+        report_error(tree->report, place, "add tls = verified",
+                     "route \"%.*s\" has tls = %s: credentials would go in clear",
+                     STR_ARG(route->name), policy_word(route->tls));
+    else if (route->tls == POLICY_DANE)
+        /* Where there are no TLSA records, dane means opportunistic. */
+        report_error(tree->report, place, "use tls = verified",
+                     "route \"%.*s\" has tls = dane: without TLSA records credentials would go in "
+                     "clear",
+                     STR_ARG(route->name));
+    else if (!policy_needs_identity(route->tls))
+        report_warning(tree->report, place, "use tls = verified",
+                       "route \"%.*s\" has tls = %s: credentials go to whoever answers",
+                       STR_ARG(route->name), policy_word(route->tls));
+    if (route->password_file.len)
+        read_password(tree, route);
+}
+
+static bool matches_all(struct conf_list patterns)
+{
+    for (size_t i = 0; i < patterns.count; i++) {
+        if (str_eq(patterns.items[i], STR("*")))
+            return true;
+    }
+    return patterns.count == 0;
+}
+
+static void check_reached(struct tree *tree, const struct conf *conf, size_t index)
+{
+    const struct conf_route *route = &conf->routes[index];
+
+    for (size_t i = 0; i < index; i++) {
+        const struct conf_route *before = &conf->routes[i];
+        if (!matches_all(before->match) || !matches_all(before->match_sender))
+            continue;
+        report_warning(tree->report, place_of(route), "put it before that one",
+                       "route \"%.*s\" is never taken: \"%.*s\" before it takes everything",
+                       STR_ARG(route->name), STR_ARG(before->name));
+        return;
+    }
+}
+
+void check_routes(struct tree *tree, struct conf *conf)
+{
+    struct conf_route *routes = (struct conf_route *)(uintptr_t)conf->routes;
+
+    for (size_t i = 0; i < conf->route_count; i++) {
+        struct conf_route *route = &routes[i];
+        if (route->tls == POLICY_IMPLICIT && !route->relay.count)
+            report_error(tree->report, place_of(route), "use tls = verified, or name a relay",
+                         "route \"%.*s\" has tls = implicit, which MX hosts do not speak",
+                         STR_ARG(route->name));
+        check_credentials(tree, route);
+        check_reached(tree, conf, i);
+    }
+}
