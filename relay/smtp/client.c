@@ -240,6 +240,8 @@ bool smtp_client_next(struct smtp_client *client, uint64_t now_ms,
         return true;
     if (client->eof && !client->dead)
         judge_end(client);
+    memset(out_event, 0,
+           sizeof(*out_event)); /* a reply that was not told may have left its marks */
     return tell_pending(client, out_event);
 }
 

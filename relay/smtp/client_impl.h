@@ -3,6 +3,7 @@
  *
  * client.c        bytes, clock, events and the end of a session
  * client_send.c   what we say: commands, the transaction, the content
+ * client_read.c   replies, line by line, paired with what was said
  * client_reply.c  what is made of each reply: one row and one function per command said
  */
 #ifndef WAYPOST_SMTP_CLIENT_IMPL_H
@@ -99,6 +100,11 @@ void smtp_client_open_content(struct smtp_client *client);
 
 /* ---- client_reply.c ---- */
 enum stage smtp_client_wait_stage(const struct smtp_client *client, enum client_wait kind);
+/* What a whole reply means, now that `kind` was taken off the list; true when it made an event. */
+bool smtp_client_judge(struct smtp_client *client, enum client_wait kind,
+                       struct smtp_client_event *event);
+
+/* ---- client_read.c ---- */
 /* Reads what is there; true when it made an event. */
 bool smtp_client_read(struct smtp_client *client, struct smtp_client_event *event);
 /* There is input though nothing was asked, and now something is to be said: ends the session. */

@@ -107,16 +107,21 @@ static void add_to_line(struct line_content *content, size_t len)
         content->faults |= LINE_CONTENT_LONG;
 }
 
+/* in[at] is the LF of a CRLF; returns the offset behind it. */
+static size_t end_line(struct line_content *content, size_t at)
+{
+    content->state = CONTENT_START;
+    content->line_len = 0;
+    return at + 1;
+}
+
 /* Walks from inside a line to behind its CRLF or to the end of `in`; returns
  * the offset reached. Bare CR and bare LF are noted and passed over. */
 static size_t walk_line(struct line_content *content, struct str in, size_t at)
 {
     if (content->state == CONTENT_CR && at < in.len) {
-        if (in.at[at] == '\n') {
-            content->state = CONTENT_START;
-            content->line_len = 0;
-            return at + 1;
-        }
+        if (in.at[at] == '\n')
+            return end_line(content, at);
         content->faults |= LINE_CONTENT_BARE_CR;
         add_to_line(content, 1);
         content->state = CONTENT_MIDDLE;
@@ -133,7 +138,8 @@ static size_t walk_line(struct line_content *content, struct str in, size_t at)
         return in.len;
     }
     content->state = CONTENT_CR;
-    return at + cr + 1;
+    at += cr + 1;
+    return at < in.len && in.at[at] == '\n' ? end_line(content, at) : at;
 }
 
 /* The octet after a dot that began a line. Returns true when it was taken;

@@ -302,8 +302,9 @@ bool smtp_server_next(struct smtp_server *server, uint64_t now_ms,
         smtp_server_drop_input(server, server->used);
         server->used = 0;
     }
-    memset(out_event, 0, sizeof(*out_event));
     do {
+        /* again for each command: a refused one leaves its parameters behind */
+        memset(out_event, 0, sizeof(*out_event));
         if (!server->owes && tell_left_over(server, out_event))
             return true;
         if (server->owes || server->out.len > OUT_HIGH)

@@ -6,16 +6,11 @@
  */
 #include "relay/smtp/server_impl.h"
 
-#include <stdio.h>
-
 #define IDLE_COMMANDS_MAX 100 /* NOOP, RSET and the like between messages; then each is an error */
 #define HELO_MAX 255
 
-typedef enum server_step command_fn(struct smtp_server *server, struct str args,
-                                    struct smtp_server_event *event);
-
-static enum server_step refuse(struct smtp_server *server, unsigned code, struct status status,
-                               const char *text)
+enum server_step smtp_server_no(struct smtp_server *server, unsigned code, struct status status,
+                                const char *text)
 {
     smtp_server_refuse(server, code, status, "%s", text);
     return SERVER_AGAIN;
@@ -30,9 +25,9 @@ static enum server_step say(struct smtp_server *server, unsigned code, struct st
     return SERVER_AGAIN;
 }
 
-static enum server_step no_args(struct smtp_server *server)
+enum server_step smtp_server_no_args(struct smtp_server *server)
 {
-    return refuse(server, 501, STATUS(5, 5, 4), "this command takes no argument");
+    return smtp_server_no(server, 501, STATUS(5, 5, 4), "this command takes no argument");
 }
 
 /* ---- hello ---- */
@@ -55,7 +50,8 @@ static enum server_step hello(struct smtp_server *server, struct str args,
     struct str name = str_head(args, str_chr(args, ' '));
 
     if (!is_helo(name))
-        return refuse(server, 501, STATUS(5, 5, 4), "a host name or address literal is needed");
+        return smtp_server_no(server, 501, STATUS(5, 5, 4),
+                              "a host name or address literal is needed");
     if (++server->idle_commands > IDLE_COMMANDS_MAX)
         server->errors++;
     event->helo = name;
@@ -75,18 +71,13 @@ static enum server_step cmd_helo(struct smtp_server *server, struct str args,
     return hello(server, args, event, false);
 }
 
-static bool offers_auth(const struct smtp_server *server)
-{
-    return server->options.mechanisms && (server->tls_active || !server->options.auth_needs_tls);
-}
-
 static unsigned offered(const struct smtp_server *server)
 {
     unsigned exts = server->options.exts & ~(unsigned)(EXT_STARTTLS | EXT_AUTH);
 
     if (server->options.starttls && !server->tls_active)
         exts |= EXT_STARTTLS;
-    if (offers_auth(server))
+    if (smtp_server_offers_auth(server))
         exts |= EXT_AUTH;
     return exts;
 }
@@ -127,114 +118,17 @@ void smtp_server_answer_ehlo(struct smtp_server *server, const struct reply *rep
     smtp_server_say(server, &response);
 }
 
-/* ---- security ---- */
-
-static enum server_step cmd_starttls(struct smtp_server *server, struct str args,
-                                     struct smtp_server_event *event)
-{
-    if (server->tls_active)
-        return refuse(server, 503, STATUS(5, 5, 1), "TLS is active already");
-    if (!server->options.starttls)
-        return refuse(server, 502, STATUS(5, 5, 1), "STARTTLS is not offered");
-    if (args.len > 0)
-        return no_args(server);
-    if (!server->greeted_back)
-        return refuse(server, 503, STATUS(5, 5, 1), "say EHLO first");
-    return smtp_server_owe(server, event, SMTP_SERVER_STARTTLS);
-}
-
-static bool is_base64(struct str text)
-{
-    size_t pad = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.at[i];
-        bool is_digit = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                        (c >= '0' && c <= '9') || c == '+' || c == '/';
-        pad += c == '=';
-        if ((!is_digit && c != '=') || (is_digit && pad > 0))
-            return false;
-    }
-    return pad <= 2 && text.len % 4 == 0;
-}
-
-static enum server_step auth_begin(struct smtp_server *server, struct str args,
-                                   struct smtp_server_event *event)
-{
-    size_t end = str_chr(args, ' ');
-    struct str word = str_head(args, end), initial = str_from(args, end + 1);
-
-    if (word.len == 0 || str_chr(initial, ' ') < initial.len)
-        return refuse(server, 501, STATUS(5, 5, 4), "syntax: AUTH mechanism [initial-response]");
-    if (!mechanism_parse(word, &event->mechanism) ||
-        !(server->options.mechanisms & event->mechanism))
-        return refuse(server, 504, STATUS(5, 5, 4), "this mechanism is not offered");
-    event->has_initial = initial.len > 0;
-    if (str_eq(initial, STR("="))) /* RFC 4954 4: an empty one */
-        initial = STR_EMPTY;
-    if (!is_base64(initial))
-        return refuse(server, 501, STATUS(5, 5, 2), "the response is not base64");
-    event->bytes = initial;
-    return smtp_server_owe(server, event, SMTP_SERVER_AUTH);
-}
-
-static enum server_step cmd_auth(struct smtp_server *server, struct str args,
-                                 struct smtp_server_event *event)
-{
-    if (!server->options.mechanisms)
-        return refuse(server, 502, STATUS(5, 5, 1), "AUTH is not offered");
-    if (!server->greeted_back)
-        return refuse(server, 503, STATUS(5, 5, 1), "say EHLO first");
-    if (server->authenticated)
-        return refuse(server, 503, STATUS(5, 5, 1), "authenticated already");
-    if (server->mail)
-        return refuse(server, 503, STATUS(5, 5, 1), "AUTH is not allowed inside a transaction");
-    if (!offers_auth(server))
-        return refuse(server, 538, STATUS(5, 7, 11), "start TLS before AUTH");
-    return auth_begin(server, args, event);
-}
-
-/* The exchange ends by the client's fault; the driver only has to forget it. */
-static enum server_step auth_ended(struct smtp_server *server, struct smtp_server_event *event,
-                                   unsigned code, struct status status, const char *text)
-{
-    refuse(server, code, status, text);
-    event->kind = SMTP_SERVER_AUTH_MORE;
-    event->cancelled = true;
-    return SERVER_EVENT;
-}
-
-enum server_step smtp_server_auth_line(struct smtp_server *server, struct smtp_server_event *event)
-{
-    enum line_got got = smtp_server_line(server, SERVER_AUTH_LINE_MAX);
-    struct str line = buf_view(&server->line);
-
-    if (got == LINE_MORE)
-        return SERVER_WAIT;
-    server->phase = SERVER_COMMAND;
-    if (got == LINE_TOO_LONG)
-        return auth_ended(server, event, 500, STATUS(5, 5, 6), "the response is too long");
-    if (got == LINE_BARE)
-        return auth_ended(server, event, 500, STATUS(5, 5, 2), "bare CR, bare LF or NUL");
-    if (str_eq(line, STR("*")))
-        return auth_ended(server, event, 501, STATUS(5, 7, 0), "authentication cancelled");
-    if (!is_base64(line))
-        return auth_ended(server, event, 501, STATUS(5, 5, 2), "the response is not base64");
-    event->bytes = line;
-    return smtp_server_owe(server, event, SMTP_SERVER_AUTH_MORE);
-}
-
 /* ---- the transaction ---- */
 
 static enum server_step cmd_mail(struct smtp_server *server, struct str args,
                                  struct smtp_server_event *event)
 {
     if (!server->greeted_back)
-        return refuse(server, 503, STATUS(5, 5, 1), "say EHLO first");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "say EHLO first");
     if (server->mail)
-        return refuse(server, 503, STATUS(5, 5, 1), "a transaction is open already");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "a transaction is open already");
     if (server->options.auth_required && !server->authenticated)
-        return refuse(server, 530, STATUS(5, 7, 0), "authentication is required");
+        return smtp_server_no(server, 530, STATUS(5, 7, 0), "authentication is required");
     if (!smtp_server_mail_args(server, args, event))
         return SERVER_AGAIN;
     server->smtputf8 = event->smtputf8;
@@ -245,13 +139,14 @@ static enum server_step cmd_rcpt(struct smtp_server *server, struct str args,
                                  struct smtp_server_event *event)
 {
     if (!server->mail)
-        return refuse(server, 503, STATUS(5, 5, 1), "MAIL is needed first");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "MAIL is needed first");
     if (server->bdat)
-        return refuse(server, 503, STATUS(5, 5, 1), "the content has begun");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "the content has begun");
     if (!smtp_server_rcpt_args(server, args, event))
         return SERVER_AGAIN;
     if (server->recipients >= server->options.recipients_max)
-        return refuse(server, 452, STATUS(4, 5, 3), "too many recipients in one transaction");
+        return smtp_server_no(server, 452, STATUS(4, 5, 3),
+                              "too many recipients in one transaction");
     return smtp_server_owe(server, event, SMTP_SERVER_RCPT);
 }
 
@@ -259,13 +154,13 @@ static enum server_step cmd_data(struct smtp_server *server, struct str args,
                                  struct smtp_server_event *event)
 {
     if (args.len > 0)
-        return no_args(server);
+        return smtp_server_no_args(server);
     if (!server->mail)
-        return refuse(server, 503, STATUS(5, 5, 1), "MAIL is needed first");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "MAIL is needed first");
     if (server->bdat) /* RFC 3030 2 */
-        return refuse(server, 503, STATUS(5, 5, 1), "DATA after BDAT is not allowed");
+        return smtp_server_no(server, 503, STATUS(5, 5, 1), "DATA after BDAT is not allowed");
     if (server->recipients == 0)
-        return refuse(server, 554, STATUS(5, 5, 1), "no valid recipients");
+        return smtp_server_no(server, 554, STATUS(5, 5, 1), "no valid recipients");
     server->is_bdat_owed = false;
     return smtp_server_owe(server, event, SMTP_SERVER_DATA);
 }
@@ -310,7 +205,7 @@ static enum server_step cmd_rset(struct smtp_server *server, struct str args,
 {
     (void)event;
     if (args.len > 0)
-        return no_args(server);
+        return smtp_server_no_args(server);
     smtp_server_end_transaction(server, true);
     return say(server, 250, STATUS(2, 0, 0), "forgotten");
 }
@@ -339,7 +234,7 @@ static enum server_step cmd_vrfy(struct smtp_server *server, struct str args,
 {
     (void)event;
     if (args.len == 0)
-        return refuse(server, 501, STATUS(5, 5, 4), "syntax: VRFY address");
+        return smtp_server_no(server, 501, STATUS(5, 5, 4), "syntax: VRFY address");
     return say(server, 252, STATUS(2, 5, 2), "cannot verify, but will take a message and try");
 }
 
@@ -348,7 +243,7 @@ static enum server_step cmd_expn(struct smtp_server *server, struct str args,
 {
     (void)args;
     (void)event;
-    return refuse(server, 502, STATUS(5, 5, 1), "lists are not expanded here");
+    return smtp_server_no(server, 502, STATUS(5, 5, 1), "lists are not expanded here");
 }
 
 static enum server_step cmd_quit(struct smtp_server *server, struct str args,
@@ -364,13 +259,22 @@ static enum server_step cmd_quit(struct smtp_server *server, struct str args,
 
 static const struct command {
     struct str verb;
-    command_fn *run;
+    smtp_server_command_fn *run;
 } commands[] = {
-    { STR("EHLO"), cmd_ehlo }, { STR("HELO"), cmd_helo }, { STR("STARTTLS"), cmd_starttls },
-    { STR("AUTH"), cmd_auth }, { STR("MAIL"), cmd_mail }, { STR("RCPT"), cmd_rcpt },
-    { STR("DATA"), cmd_data }, { STR("BDAT"), cmd_bdat }, { STR("RSET"), cmd_rset },
-    { STR("NOOP"), cmd_noop }, { STR("HELP"), cmd_help }, { STR("VRFY"), cmd_vrfy },
-    { STR("EXPN"), cmd_expn }, { STR("QUIT"), cmd_quit },
+    { STR("EHLO"), cmd_ehlo },
+    { STR("HELO"), cmd_helo },
+    { STR("STARTTLS"), smtp_server_starttls },
+    { STR("AUTH"), smtp_server_auth },
+    { STR("MAIL"), cmd_mail },
+    { STR("RCPT"), cmd_rcpt },
+    { STR("DATA"), cmd_data },
+    { STR("BDAT"), cmd_bdat },
+    { STR("RSET"), cmd_rset },
+    { STR("NOOP"), cmd_noop },
+    { STR("HELP"), cmd_help },
+    { STR("VRFY"), cmd_vrfy },
+    { STR("EXPN"), cmd_expn },
+    { STR("QUIT"), cmd_quit },
 };
 
 /* A browser led here by a web page, or a TLS client on the wrong port. What
@@ -411,7 +315,7 @@ static enum server_step run_line(struct smtp_server *server, struct smtp_server_
         if (str_ieq(verb, commands[i].verb))
             return commands[i].run(server, args, event);
     }
-    return refuse(server, 500, STATUS(5, 5, 1), "command not known");
+    return smtp_server_no(server, 500, STATUS(5, 5, 1), "command not known");
 }
 
 enum server_step smtp_server_command(struct smtp_server *server, struct smtp_server_event *event)
@@ -430,9 +334,9 @@ enum server_step smtp_server_command(struct smtp_server *server, struct smtp_ser
     if (got == LINE_MORE)
         return SERVER_WAIT;
     if (got == LINE_TOO_LONG)
-        return refuse(server, 500, server->line_is_auth ? STATUS(5, 5, 6) : STATUS(5, 5, 2),
-                      "line too long");
+        return smtp_server_no(server, 500, server->line_is_auth ? STATUS(5, 5, 6) : STATUS(5, 5, 2),
+                              "line too long");
     if (got == LINE_BARE)
-        return refuse(server, 500, STATUS(5, 5, 2), "bare CR, bare LF or NUL in a command");
+        return smtp_server_no(server, 500, STATUS(5, 5, 2), "bare CR, bare LF or NUL in a command");
     return run_line(server, event);
 }

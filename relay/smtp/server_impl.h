@@ -3,6 +3,7 @@
  *
  * server.c        feeding, phases, answers, deadlines, the end of a session
  * server_cmd.c    one row and one function per command
+ * server_auth.c   STARTTLS and AUTH
  * server_param.c  the parameters of MAIL and RCPT
  * server_content.c  DATA and BDAT
  */
@@ -83,9 +84,20 @@ enum server_step smtp_server_owe(struct smtp_server *server, struct smtp_server_
 enum line_got smtp_server_line(struct smtp_server *server, size_t max);
 
 /* ---- server_cmd.c ---- */
+typedef enum server_step smtp_server_command_fn(struct smtp_server *server, struct str args,
+                                                struct smtp_server_event *event);
 enum server_step smtp_server_command(struct smtp_server *server, struct smtp_server_event *event);
-enum server_step smtp_server_auth_line(struct smtp_server *server, struct smtp_server_event *event);
+/* A refusal that needs no event. */
+enum server_step smtp_server_no(struct smtp_server *server, unsigned code, struct status status,
+                                const char *text);
+enum server_step smtp_server_no_args(struct smtp_server *server);
 void smtp_server_answer_ehlo(struct smtp_server *server, const struct reply *reply);
+
+/* ---- server_auth.c ---- */
+smtp_server_command_fn smtp_server_starttls, smtp_server_auth;
+bool smtp_server_offers_auth(const struct smtp_server *server);
+/* The client's line in an exchange. */
+enum server_step smtp_server_auth_line(struct smtp_server *server, struct smtp_server_event *event);
 
 /* ---- server_param.c ---- */
 /* Reads the path and parameters of MAIL or RCPT into the event; false: refused, and said so. */

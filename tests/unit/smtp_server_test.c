@@ -30,7 +30,8 @@ enum {
     NO_AUTH = 8,
     REFUSES_DATA = 16,
     PLAIN_EXTS = 32,
-    BARE = 64
+    BARE = 64,
+    WITH_SIZE = 128
 };
 
 #define ROW(name, flags, in, want)                                                                 \
@@ -268,6 +269,8 @@ static struct smtp_server_options row_options(unsigned flags)
         options.mechanisms = 0;
     if (flags & PLAIN_EXTS)
         options.exts = EXT_PIPELINING;
+    if (flags & WITH_SIZE)
+        options.exts |= EXT_SIZE;
     return options;
 }
 
@@ -377,6 +380,12 @@ static void events_carry_what_was_said(void **state)
         "[CONTENT \xC3\xA4\r\n]\n"
         "[END 8bit]\n"
         "250 2.0.0 driver\r\n");
+    expect_transcript(PLAIN_EXTS | NO_AUTH | TLS | WITH_SIZE,
+                      STR("HELO c.test\r\nMAIL FROM:<> SIZE=7 FOO\r\nMAIL FROM:<>\r\n"),
+                      "220 mx.test ESMTP waypost\r\n"
+                      "[HELO c.test]\n250 mx.test\r\n"
+                      "555 5.5.4 parameter not known: FOO\r\n"
+                      "[MAIL @ 0 0  ]\n250 2.1.0 driver\r\n");
     expect_transcript(0, STR("HELO c.test\r\nMAIL FROM:<>\r\nEHLO d.test\r\n"),
                       "220 mx.test ESMTP waypost\r\n"
                       "[HELO c.test]\n250 mx.test\r\n"
