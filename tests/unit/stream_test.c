@@ -771,6 +771,13 @@ static void without_descriptors_callers_wait(void **state)
     setrlimit(RLIMIT_NOFILE, &low);
     while (hoarded < 256 && (hoard[hoarded] = dup(fd)) >= 0)
         hoarded++;
+    if (hoarded == 256) { /* valgrind keeps limits of its own */
+        setrlimit(RLIMIT_NOFILE, &before);
+        give_back(&net);
+        close(fd);
+        net_end(&net);
+        skip();
+    }
     assert_int_equal(errno, EMFILE);
     loop_timer_start(net.loop, &net.timer, 50, give_back, &net);
     net_run(&net);
