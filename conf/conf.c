@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CONF_MAX (1024 * 1024)
+#define CONF_MAX (1024UL * 1024)
 
 /* The counter stays out of conf.h: nobody else has a use for it. */
 struct counted {

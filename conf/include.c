@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define INCLUDE_DEPTH_MAX 8 /* also what ends a file that includes itself */
-#define FILE_MAX (1024 * 1024)
+#define FILE_MAX (1024UL * 1024)
 
 static enum err read_whole(int fd, size_t size, const char *file, struct arena *arena,
                            struct str *out_text, struct fault *fault)
@@ -68,7 +68,7 @@ static const char *beside(struct arena *arena, const char *file, const char *nam
 static void include_one(struct tree *tree, struct place from, const char *file)
 {
     struct fault fault;
-    struct str text;
+    struct str text = STR_EMPTY;
     unsigned mode;
 
     if (tree_slurp(file, FILE_MAX, tree->arena, &text, &mode, &fault)) {

@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SHOWN_MAX 64
+#define SHOWN_MAX 64UL
 
 __attribute__((format(printf, 5, 0))) static void tell(struct report *report,
                                                        enum conf_severity severity,

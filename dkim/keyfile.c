@@ -90,7 +90,7 @@ static enum err check_kind(const EVP_PKEY *key, const char *file, struct fault *
 
 enum err keyfile_read(const char *file, EVP_PKEY **out_key, struct fault *fault)
 {
-    BIO *bio;
+    BIO *bio = NULL;
     bool encrypted = false;
     enum err err = slurp(file, &bio, fault);
 
