@@ -219,6 +219,14 @@ void delivery_next_address(struct delivery *delivery)
                    delivery_route_host(delivery), policy_found, delivery, &delivery->policy_lookup);
 }
 
+void delivery_reconnect(struct delivery *delivery)
+{
+    delivery_drop_stream(delivery);
+    delivery->is_reused = false;
+    delivery->sent = 0;
+    delivery_next_address(delivery);
+}
+
 /* ---- beginning ---- */
 
 static void begin(void *arg)
@@ -287,10 +295,15 @@ static void send_deferred(void *arg)
 {
     struct delivery *delivery = arg;
 
-    if (delivery->state == DELIVERY_SENDING) {
-        delivery_send(delivery);
-        delivery_pump(delivery);
+    if (delivery->state != DELIVERY_SENDING)
+        return;
+    if (!smtp_client_is_usable(delivery->client)) {
+        delivery_reconnect(delivery);
+        return;
     }
+    delivery->is_reused = true;
+    delivery_send(delivery);
+    delivery_pump(delivery);
 }
 
 void delivery_give(struct delivery *delivery, struct claim *claim)

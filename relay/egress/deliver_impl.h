@@ -52,6 +52,7 @@ struct delivery {
     struct tlspolicy policy;
     struct stream *stream;
     struct smtp_client *client;
+    bool is_reused;  /* nothing was heard since the session was taken up again */
     bool clear_only; /* the opportunistic handshake failed: once in clear */
     bool tls_active, tls_begun;
     struct sasl_client *sasl;
@@ -92,6 +93,9 @@ struct delivery {
 };
 
 /* deliver.c */
+/* A kept connection that the peer has closed meanwhile says nothing against
+ * the host: the same address is tried afresh. */
+void delivery_reconnect(struct delivery *delivery);
 void delivery_next_address(struct delivery *delivery);
 /* The present address will not do: says so, and tries the next one. */
 void delivery_host_failed(struct delivery *delivery, const struct outcome_facts *facts);

@@ -73,8 +73,12 @@ static void claim_next(struct delivery *delivery)
     delivery->sent++;
     delivery->state = DELIVERY_FREE;
     delivery_claim_done(delivery);
-    if (delivery->state == DELIVERY_FREE)
+    if (delivery->state != DELIVERY_FREE)
+        return;
+    if (smtp_client_is_usable(delivery->client))
         delivery->options.free_now(delivery->options.arg, delivery);
+    else
+        delivery_end(delivery, NULL);
 }
 
 /* ---- the transaction ---- */
@@ -330,6 +334,13 @@ static void mail_answered(struct delivery *delivery, const struct reply *reply)
     struct outcome_facts facts = { .stage = STAGE_MAIL, .reply = reply };
     struct delivery_result result;
 
+    /* 421 to the first word over a kept connection: it has had enough of the
+     * connection (idle, messages counted), not of us. */
+    if (delivery->is_reused && reply->code == 421) {
+        delivery_reconnect(delivery);
+        return;
+    }
+    delivery->is_reused = false;
     if (reply_is_positive(reply)) {
         delivery_tell(delivery, STAGE_MAIL, reply, NULL, STR_EMPTY);
         return;
@@ -357,13 +368,14 @@ static void rcpt_answered(struct delivery *delivery, size_t index, const struct 
     }
     for (size_t i = 0; i < delivery->claim->count; i++)
         accepted_before |= delivery->slots[i].is_accepted;
+    facts.has_accepted = accepted_before;
+    result = judge(delivery, &facts);
     /* RFC 5321 4.5.3.1.10: too many for one transaction, not too many for the
      * recipient: the rest goes at once in another. */
-    if (accepted_before && outcome_is_too_many(reply)) {
+    if (result.outcome.split) {
         slot->is_again = true;
         return;
     }
-    result = judge(delivery, &facts);
     delivery_tell_recipient(delivery, STAGE_RCPT, reply, &result.outcome,
                             slot_recipient(delivery, at));
     if (result.outcome.scope == SCOPE_HOST && !delivery_is_last_step(delivery)) {

@@ -257,6 +257,10 @@ static void faulted(struct delivery *delivery, const struct smtp_client_event *e
         delivery_end(delivery, NULL);
         return;
     }
+    if (delivery->is_reused && event->err == ERR_CLOSED) {
+        delivery_reconnect(delivery);
+        return;
+    }
     if (facts.content_sent && delivery->state == DELIVERY_SENDING) {
         /* It may have arrived: asking the next host now would send it twice. */
         delivery->step = delivery->plan->step_count - 1;

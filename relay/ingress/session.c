@@ -8,6 +8,8 @@
  */
 #include "relay/ingress/session_impl.h"
 
+#define SESSION_OUT_MAX ((size_t)64 * 1024)
+
 static void session_event(void *arg, struct stream *stream, enum stream_event event);
 
 static void session_destroy(struct session *session)
@@ -171,9 +173,11 @@ static bool pump_once(struct session *session)
         moved = true;
     }
     out = smtp_server_output(session->machine);
-    if (out.len > 0) {
+    /* A client that asks and does not read costs a bounded buffer, not memory. */
+    if (out.len > 0 && stream_pending(session->stream) < SESSION_OUT_MAX) {
         stream_write(session->stream, out);
         smtp_server_sent(session->machine, out.len);
+        moved = true;
     }
     return moved;
 }
@@ -199,6 +203,8 @@ void session_pump(struct session *session)
     } else if (session->is_eof && session->owes == SESSION_OWES_NOTHING) {
         session_tell_end(session, STR("the client closed the connection"));
         session_close(session, false);
+    } else if (session->owes == SESSION_OWES_ROOM) {
+        stream_deadline(session->stream, UINT64_MAX); /* it is we who hold the client back */
     } else {
         stream_deadline(session->stream, smtp_server_deadline(session->machine));
     }
@@ -222,7 +228,7 @@ static void session_event(void *arg, struct stream *stream, enum stream_event ev
         session_pump(session);
         break;
     case STREAM_DRAINED:
-        if (session->owes == SESSION_OWES_TLS && !session->tls_begun)
+        if (!session->tls_begun || session->tls_active)
             session_pump(session);
         break;
     case STREAM_TLS:
