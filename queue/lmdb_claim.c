@@ -59,7 +59,8 @@ static uint32_t *copy_indexes(const uint32_t *indexes, size_t count)
 {
     uint32_t *copy = mem_alloc((count + 1) * sizeof(*copy));
 
-    memcpy(copy, indexes, count * sizeof(*copy));
+    if (count)
+        memcpy(copy, indexes, count * sizeof(*copy));
     return copy;
 }
 
@@ -234,7 +235,8 @@ static void choose(struct cold *cold, size_t want, unsigned *turn)
         if (at[b] < end[b])
             lower(&cold->next_due, cold->found[at[b]].due_at);
     }
-    memcpy(cold->found, chosen, n * sizeof(*chosen));
+    if (n)
+        memcpy(cold->found, chosen, n * sizeof(*chosen));
     cold->chosen = n;
     free(chosen);
 }
