@@ -289,6 +289,31 @@ static enum err start_threads(struct engine *engine, struct fault *fault)
     return ERR_OK;
 }
 
+/* One line; read before TCP is opened, so that a missing token stops the start. */
+static enum err read_token(struct engine *engine, struct fault *fault)
+{
+    struct str path = engine->setup->conf->api.token_file;
+    char line[512] = "";
+    struct str token;
+    FILE *file;
+
+    if (path.len == 0)
+        return ERR_OK;
+    file = fopen(path.at, "re");
+    if (!file)
+        return fault_errno(fault, errno, "api token-file " STR_FMT, STR_ARG(path));
+    if (!fgets(line, sizeof(line), file))
+        line[0] = '\0';
+    fclose(file);
+    token = str_trim(str_of(line));
+    if (token.len < 16)
+        return fault_set(fault, ERR_INVALID,
+                         "api token-file " STR_FMT ": the token is shorter than 16 characters",
+                         STR_ARG(path));
+    engine->api_token = str_dup(token);
+    return ERR_OK;
+}
+
 static void reload(void *arg) { engine_reload(arg); }
 
 static enum err start_api(struct engine *engine, struct fault *fault)
@@ -306,6 +331,10 @@ static enum err start_api(struct engine *engine, struct fault *fault)
                      .reroute = engine_reroute },
     };
 
+    enum err rc = read_token(engine, fault);
+
+    if (rc)
+        return rc;
     engine->api_socket = str_dup(conf->api.socket);
     engine->api_address = conf->api.address.len ? str_dup(conf->api.address) : NULL;
     options.socket = engine->api_socket;

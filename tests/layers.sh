@@ -44,7 +44,6 @@ homes_of() {
     case $1 in
     opendkim/* | dkim.h) echo "dkim" ;;
     lmdb.h) echo "queue" ;;
-    confuse.h) echo "conf" ;;
     uv.h | uv/* | ldns/* | curl/* | gsasl.h) echo "net" ;;
     idn2.h) echo "net relay/mail/addr*" ;;
     openssl/*) echo "net dkim relay/ingress/auth* cli" ;; # auth: keyed hashes; cli: key generation
