@@ -324,7 +324,7 @@ uint64_t loop_number(struct loop *loop)
     return ++loop->numbers * count + loop->options.index;
 }
 
-/* ---- signals and foreign descriptors ---- */
+/* ---- signals ---- */
 
 static void on_signal(uv_signal_t *handle, int signum)
 {
@@ -344,51 +344,4 @@ enum err loop_on_signal(struct loop *loop, int signum, loop_signal_fn *fn, void 
     int rc = uv_signal_start(&s->handle, on_signal, signum);
     uv_unref((uv_handle_t *)&s->handle);
     return rc ? fault_uv(NULL, rc, "signal") : ERR_OK;
-}
-
-struct loop_watch {
-    uv_poll_t poll;
-    loop_fn *fn;
-    void *arg;
-};
-
-static void on_readable(uv_poll_t *poll, int status, int events)
-{
-    struct loop_watch *watch = poll->data;
-
-    (void)status; /* whoever owns the descriptor meets its error when reading */
-    (void)events;
-    if (watch->fn)
-        watch->fn(watch->arg);
-}
-
-enum err loop_watch_fd(struct loop *loop, int fd, loop_fn *fn, void *arg,
-                       struct loop_watch **out_watch)
-{
-    struct loop_watch *watch = mem_alloc(sizeof(*watch));
-
-    watch->fn = fn;
-    watch->arg = arg;
-    int rc = uv_poll_init(&loop->uv, &watch->poll, fd);
-    if (rc) {
-        free(watch);
-        return fault_uv(NULL, rc, "watch");
-    }
-    watch->poll.data = watch;
-    uv_poll_start(&watch->poll, UV_READABLE, on_readable);
-    *out_watch = watch;
-    return ERR_OK;
-}
-
-static void free_watch(uv_handle_t *handle) { free(handle->data); }
-
-void loop_unwatch(struct loop_watch **watch_at)
-{
-    struct loop_watch *watch = *watch_at;
-
-    if (!watch)
-        return;
-    watch->fn = NULL;
-    uv_close((uv_handle_t *)&watch->poll, free_watch);
-    *watch_at = NULL;
 }

@@ -22,4 +22,29 @@ bool sasl_set_base64(Gsasl_session *session, Gsasl_property property, struct str
 /* Ends the session; what is secret in it is wiped first. */
 void sasl_finish(Gsasl_session **session);
 
+/* ---- the server side ---- */
+
+enum sasl_place { /* START -> USER -> PASSWORD -> END;  PLAIN: START -> END */
+                  SASL_AT_START,
+                  SASL_AT_USER,     /* LOGIN: the user name comes next */
+                  SASL_AT_PASSWORD, /* LOGIN: the password */
+                  SASL_AT_LAST,     /* our proof has gone out, the client has to nod */
+                  SASL_AT_END,
+};
+
+struct sasl_server {
+    enum mechanism mechanism;
+    enum sasl_place place;
+    Gsasl_session *session; /* SCRAM, CRAM-MD5 */
+    sasl_lookup_fn *lookup;
+    void *arg;
+    char *hostname;
+    struct str binding;                 /* a copy */
+    bool was_asked;                     /* lookup was done */
+    struct str user, authzid, password; /* copies, with a NUL behind */
+};
+
+/* Make the process's one callback ours (sasl_secret.c). */
+void sasl_answer_questions(void);
+
 #endif

@@ -41,12 +41,15 @@ void stream_emit(struct stream *stream)
 
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         unsigned bit = 1u << order[i];
-        if (!stream->fn || stream->state >= STREAM_LEAVING)
+        stream_fn *fn = stream->fn;
+        if (!fn || stream->state >= STREAM_LEAVING)
             return;
         if (!(stream->events & bit) || is_held(stream, order[i]))
             continue;
         stream->events &= ~bit;
-        stream->fn(stream->arg, stream, order[i]);
+        if (order[i] == STREAM_ERROR)
+            stream->fn = NULL; /* the last one */
+        fn(stream->arg, stream, order[i]);
     }
 }
 

@@ -56,8 +56,8 @@ size_t stream_pending(const struct stream *stream);         /* written, not yet 
 void stream_deadline(struct stream *stream, uint64_t at_ms);
 
 /* Start TLS on what is now a clear stream. Unread clear bytes must have been
- * consumed (the caller has judged them). The context must outlive the stream's
- * handshake; both are kept by reference. */
+ * consumed (the caller has judged them), else the stream fails with ERR_INVALID.
+ * The context is kept by reference. */
 void stream_tls_server(struct stream *stream, struct tls_server *tls);
 /* `host` is the name for SNI and verification; `alpn` none. TLSA records for level DANE: see tls.h. */
 struct tls_request;

@@ -8,7 +8,6 @@
 #include "relay/net/stream_impl.h"
 #include "relay/net/tls_impl.h"
 
-#include <assert.h>
 #include <limits.h>
 #include <openssl/err.h>
 #include <pthread.h>
@@ -91,13 +90,24 @@ static BIO *new_bio(struct stream_tls *tls)
 
 /* ---- starting ---- */
 
+/* False: TLS must not start now, the stream has failed. */
+static bool may_start(struct stream *stream)
+{
+    if (stream->state != STREAM_OPEN || stream->tls)
+        return false;
+    if (stream->in.len == 0)
+        return true;
+    /* Bytes slipped in behind STARTTLS must never be read as if they had been
+     * encrypted. The caller judges them; this is the second lock on that door. */
+    stream_fail_text(stream, ERR_INVALID, "bytes came in clear where the TLS handshake was due");
+    stream_kick(stream);
+    return false;
+}
+
 static void attach(struct stream *stream, SSL *ssl)
 {
     struct stream_tls *tls = mem_alloc(sizeof(*tls));
 
-    /* The caller has judged what came in clear; bytes slipped in behind
-     * STARTTLS must never be read as if they had been encrypted. */
-    assert(stream->in.len == 0);
     tls->stream = stream;
     tls->ssl = ssl;
     buf_init(&tls->rest, SIZE_MAX); /* bounded by STREAM_IN_MAX plus one read, see wants_bytes() */
@@ -114,7 +124,7 @@ void stream_tls_server(struct stream *stream, struct tls_server *server)
     struct fault fault;
     SSL *ssl = NULL;
 
-    if (stream->state != STREAM_OPEN || stream->tls)
+    if (!may_start(stream))
         return;
     if (tls_server_ssl(server, &ssl, &fault)) {
         stream_fail(stream, &fault);
@@ -131,7 +141,7 @@ void stream_tls_client(struct stream *stream, struct tls_client *client,
     struct fault fault;
     SSL *ssl = NULL;
 
-    if (stream->state != STREAM_OPEN || stream->tls)
+    if (!may_start(stream))
         return;
     if (tls_client_ssl(client, request, &ssl, &fault)) {
         stream_fail(stream, &fault);
@@ -270,6 +280,8 @@ void stream_tls_goodbye(struct stream *stream)
 {
     struct stream_tls *tls = stream->tls;
 
+    if (!tls->is_done)
+        buf_clear(&stream->out); /* can never be encrypted now */
     if (!tls->is_done || tls->is_broken || stream->is_out_dead)
         return;
     stream_tls_encrypt(stream, SIZE_MAX);

@@ -22,6 +22,20 @@ enum err tls_fault(struct fault *fault, const char *what, const char *problem);
 /* Options and modes that both sides share. */
 SSL_CTX *tls_context_new(const SSL_METHOD *method, struct fault *fault);
 
+/* ---- a certificate of ours (tls_cert.c) ---- */
+
+struct tls_cert {
+    X509 *leaf;
+    EVP_PKEY *key;
+    STACK_OF(X509) * chain;
+    bool is_default; /* shown when no name fits */
+};
+/* On failure too, clear it. */
+enum err tls_cert_load(const struct tls_pair *from, struct tls_cert *cert, struct fault *fault);
+void tls_cert_clear(struct tls_cert *cert);
+/* What makes some clients refuse it, in a sentence; "" when nothing does. */
+void tls_cert_judge(const struct tls_cert *cert, const char *path, char *out, size_t size);
+
 /* ---- what the SSL of a client carries with it (tls_verify.c) ---- */
 
 struct tls_call {

@@ -8,152 +8,20 @@
  */
 #include "relay/net/tls_impl.h"
 
-#include "relay/base/clock.h"
-
-#include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-struct pair {
-    X509 *leaf;
-    EVP_PKEY *key;
-    STACK_OF(X509) * chain;
-    bool is_default; /* shown when no name fits */
-};
 
 struct tls_server {
     atomic_uint refs;
     SSL_CTX *context;
-    struct pair *pairs;
+    struct tls_cert *pairs;
     size_t count;
     int64_t expires_at;
     char problem[256];
 };
-
-/* ---- reading files ---- */
-
-static int no_passphrase(char *out, int size, int writing, void *arg)
-{
-    (void)out;
-    (void)size;
-    (void)writing;
-    (void)arg;
-    return 0; /* never ask on the terminal */
-}
-
-static enum err open_file(const char *path, const char *what, FILE **out_file, struct fault *fault)
-{
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return fault_errno(fault, errno, "cannot read the %s %s", what, path);
-    *out_file = file;
-    return ERR_OK;
-}
-
-static enum err read_certificates(const char *path, struct pair *pair, struct fault *fault)
-{
-    FILE *file = NULL;
-    X509 *next;
-
-    enum err err = open_file(path, "certificate", &file, fault);
-    if (err)
-        return err;
-    pair->leaf = PEM_read_X509(file, NULL, no_passphrase, NULL);
-    pair->chain = sk_X509_new_null();
-    while (pair->leaf && (next = PEM_read_X509(file, NULL, no_passphrase, NULL)))
-        sk_X509_push(pair->chain, next);
-    fclose(file);
-    ERR_clear_error(); /* the end of the file is an error to PEM_read */
-    if (!pair->leaf)
-        return fault_set(fault, ERR_INVALID, "%s does not hold a certificate in PEM form", path);
-    return ERR_OK;
-}
-
-static enum err read_key(const char *path, struct pair *pair, struct fault *fault)
-{
-    FILE *file = NULL;
-
-    enum err err = open_file(path, "key", &file, fault);
-    if (err)
-        return err;
-    pair->key = PEM_read_PrivateKey(file, NULL, no_passphrase, NULL);
-    fclose(file);
-    ERR_clear_error();
-    if (!pair->key)
-        return fault_set(fault, ERR_INVALID,
-                         "%s does not hold a private key in PEM form without a passphrase", path);
-    return ERR_OK;
-}
-
-/* ---- judging them ---- */
-
-static void note_problem(struct tls_server *server, const char *format, const char *path,
-                         const char *detail)
-{
-    if (server->problem[0] == '\0')
-        snprintf(server->problem, sizeof(server->problem), "certificate %.150s %s %s", path, format,
-                 detail);
-}
-
-static void judge_dates(struct tls_server *server, const struct pair *pair, const char *path)
-{
-    const ASN1_TIME *begins = X509_get0_notBefore(pair->leaf);
-    const ASN1_TIME *ends = X509_get0_notAfter(pair->leaf);
-    int64_t now = clock_wall_us() / 1000000, expires_at = tls_time_of(ends);
-    char date[32];
-
-    if (tls_time_of(begins) > now) {
-        tls_print_date(begins, date, sizeof(date));
-        note_problem(server, "is not valid before", path, date);
-    } else if (expires_at < now) {
-        tls_print_date(ends, date, sizeof(date));
-        note_problem(server, "has expired:", path, date);
-    }
-    if (server->expires_at == 0 || expires_at < server->expires_at)
-        server->expires_at = expires_at;
-}
-
-/* Many clients put a shuffled chain in order, some do not. */
-static void judge_chain(struct tls_server *server, const struct pair *pair, const char *path)
-{
-    X509 *below = pair->leaf;
-
-    for (int i = 0; i < sk_X509_num(pair->chain); i++) {
-        X509 *issuer = sk_X509_value(pair->chain, i);
-        if (X509_check_issued(issuer, below) != X509_V_OK) {
-            note_problem(server, "is followed by one that did not issue the one before it;", path,
-                         "put the chain in order, leaf first");
-            return;
-        }
-        below = issuer;
-    }
-}
-
-static enum err load_pair(struct tls_server *server, size_t i, const struct tls_pair *from,
-                          struct fault *fault)
-{
-    struct pair *pair = &server->pairs[i];
-
-    enum err err = read_certificates(from->certificate, pair, fault);
-    if (err)
-        return err;
-    err = read_key(from->key, pair, fault);
-    if (err)
-        return err;
-    if (X509_check_private_key(pair->leaf, pair->key) != 1) {
-        ERR_clear_error();
-        return fault_set(fault, ERR_INVALID, "the key %s does not belong to the certificate %s",
-                         from->key, from->certificate);
-    }
-    judge_dates(server, pair, from->certificate);
-    judge_chain(server, pair, from->certificate);
-    return ERR_OK;
-}
 
 /* ---- choosing by name ---- */
 
@@ -171,13 +39,14 @@ static enum fit fit_of(X509 *leaf, const char *name)
 }
 
 /* The best pair with this key type, or NULL. */
-static const struct pair *best_of_type(const struct tls_server *server, int type, const char *name)
+static const struct tls_cert *best_of_type(const struct tls_server *server, int type,
+                                           const char *name)
 {
-    const struct pair *best = NULL;
+    const struct tls_cert *best = NULL;
     enum fit best_fit = FIT_NONE;
 
     for (size_t i = 0; i < server->count; i++) {
-        const struct pair *pair = &server->pairs[i];
+        const struct tls_cert *pair = &server->pairs[i];
         if (EVP_PKEY_get_base_id(pair->key) != type)
             continue;
         enum fit fit = fit_of(pair->leaf, name);
@@ -199,14 +68,14 @@ static bool is_first_of_type(const struct tls_server *server, size_t i)
     return true;
 }
 
-static size_t choose(const struct tls_server *server, const char *name, const struct pair **out)
+static size_t choose(const struct tls_server *server, const char *name, const struct tls_cert **out)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < server->count; i++) {
         if (!is_first_of_type(server, i))
             continue;
-        const struct pair *best =
+        const struct tls_cert *best =
             best_of_type(server, EVP_PKEY_get_base_id(server->pairs[i].key), name);
         if (best)
             out[count++] = best;
@@ -214,7 +83,7 @@ static size_t choose(const struct tls_server *server, const char *name, const st
     return count;
 }
 
-static bool is_default_set(const struct tls_server *server, const struct pair **chosen,
+static bool is_default_set(const struct tls_server *server, const struct tls_cert **chosen,
                            size_t count)
 {
     size_t defaults = 0;
@@ -235,7 +104,7 @@ static int on_certificate(SSL *ssl, void *arg)
 {
     const struct tls_server *server = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    const struct pair *chosen[TYPES_MAX];
+    const struct tls_cert *chosen[TYPES_MAX];
 
     size_t count = name ? choose(server, name, chosen) : 0;
     if (count == 0 || is_default_set(server, chosen, count))
@@ -288,7 +157,7 @@ static void mark_defaults(struct tls_server *server)
     if (name[0] == '*')
         name[0] = 'x'; /* some name under the wildcard */
     for (size_t i = 0; i < server->count; i++) {
-        struct pair *pair = &server->pairs[i];
+        struct tls_cert *pair = &server->pairs[i];
         int type = EVP_PKEY_get_base_id(pair->key);
         bool is_other_type = type != EVP_PKEY_get_base_id(server->pairs[0].key);
         pair->is_default = i == 0 || (is_other_type && best_of_type(server, type, name) == pair);
@@ -310,7 +179,7 @@ static enum err make_context(struct tls_server *server, const struct tls_pair *f
     SSL_CTX_set_cert_cb(server->context, on_certificate, server);
     SSL_CTX_set_tlsext_servername_callback(server->context, on_servername);
     for (size_t i = 0; i < server->count; i++) {
-        const struct pair *pair = &server->pairs[i];
+        const struct tls_cert *pair = &server->pairs[i];
         /* Loading those that are not default too, into nothing, would be lost
          * work; but a key the security level forbids must be found now. */
         SSL *trial = pair->is_default ? NULL : SSL_new(server->context);
@@ -326,13 +195,22 @@ static enum err make_context(struct tls_server *server, const struct tls_pair *f
 
 /* ---- life ---- */
 
-static void free_server(struct tls_server *server)
+static void judge(struct tls_server *server, const struct tls_pair *from)
 {
     for (size_t i = 0; i < server->count; i++) {
-        X509_free(server->pairs[i].leaf);
-        EVP_PKEY_free(server->pairs[i].key);
-        sk_X509_pop_free(server->pairs[i].chain, X509_free);
+        int64_t expires_at = tls_time_of(X509_get0_notAfter(server->pairs[i].leaf));
+        if (!server->problem[0])
+            tls_cert_judge(&server->pairs[i], from[i].certificate, server->problem,
+                           sizeof(server->problem));
+        if (i == 0 || expires_at < server->expires_at)
+            server->expires_at = expires_at;
     }
+}
+
+static void free_server(struct tls_server *server)
+{
+    for (size_t i = 0; i < server->count; i++)
+        tls_cert_clear(&server->pairs[i]);
     SSL_CTX_free(server->context);
     free(server->pairs);
     free(server);
@@ -352,8 +230,9 @@ enum err tls_server_new(const struct tls_pair *pairs, size_t count, struct tls_s
     server->pairs = mem_alloc(count * sizeof(server->pairs[0]));
     server->count = count;
     for (size_t i = 0; i < count && !err; i++)
-        err = load_pair(server, i, &pairs[i], fault);
+        err = tls_cert_load(&pairs[i], &server->pairs[i], fault);
     if (!err) {
+        judge(server, pairs);
         mark_defaults(server);
         err = make_context(server, pairs, fault);
     }

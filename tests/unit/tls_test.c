@@ -683,6 +683,78 @@ static void peers_without_tls_are_told_apart(void **state)
     tls_client_free(&tls_client);
 }
 
+static void finish_later(void *arg) { net_finish(arg); }
+
+static void finish_at_eof(struct end *end, enum stream_event event)
+{
+    if (event == STREAM_EOF)
+        net_finish(end->net);
+}
+
+/* A man in the middle appended a command to the STARTTLS line; the owner did not look. */
+static void careless_starttls(struct end *server, enum stream_event event)
+{
+    if (event == STREAM_DATA)
+        stream_tls_server(server->stream, tls_server);
+    if (event == STREAM_ERROR) {
+        stream_resume(server->stream); /* nothing may come of it */
+        loop_timer_start(server->net->loop, &server->net->timer, 5, finish_later, server->net);
+    }
+}
+
+static void inject(struct end *client, enum stream_event event)
+{
+    if (event == STREAM_CONNECTED)
+        stream_write(client->stream, STR("STARTTLS\r\nMAIL FROM:<>\r\n"));
+}
+
+static void clear_bytes_never_become_encrypted_ones(void **state)
+{
+    static const char *const names[] = { "mx" };
+    struct net net;
+
+    (void)state;
+    tls_server = server_with(names, 1);
+    net_start_tcp(&net);
+    net.client.react = inject;
+    net.server.react = careless_starttls;
+    net.server.keeps_bytes = true;
+    net_call(&net);
+    net_run(&net);
+    assert_int_equal(net.server.fault.err, ERR_INVALID);
+    assert_int_equal(net.server.count[STREAM_DATA], 1);
+    assert_int_equal(net.server.count[STREAM_ERROR], 1);
+    net_end(&net);
+    tls_server_unref(&tls_server);
+}
+
+static void write_and_leave(struct end *client, enum stream_event event)
+{
+    client_reacts(client, event);
+    if (event == STREAM_CONNECTED) {
+        stream_write(client->stream, STR("EHLO\r\n"));
+        stream_close(&client->stream);
+    }
+}
+
+static void leaving_in_the_middle_of_a_handshake_is_quick(void **state)
+{
+    struct net net;
+
+    (void)state;
+    assert_int_equal(tls_client_new(NULL, &tls_client, NULL), 0);
+    request = (struct tls_request){ .host = "mx.example", .level = POLICY_OPPORTUNISTIC };
+    net_start_tcp(&net);
+    net.client.react = write_and_leave;
+    net.server.react = finish_at_eof;
+    net_call(&net);
+    uint64_t began = loop_now_ms(net.loop);
+    net_run(&net);
+    assert_true(loop_now_ms(net.loop) - began < 1000);
+    net_end(&net);
+    tls_client_free(&tls_client);
+}
+
 static void a_context_may_go_before_its_streams(void **state)
 {
     static const char *const names[] = { "mx" };
@@ -719,6 +791,8 @@ int main(void)
         cmocka_unit_test(starttls_in_the_middle_of_a_session),
         cmocka_unit_test(megabytes_arrive_through_pauses),
         cmocka_unit_test(peers_without_tls_are_told_apart),
+        cmocka_unit_test(clear_bytes_never_become_encrypted_ones),
+        cmocka_unit_test(leaving_in_the_middle_of_a_handshake_is_quick),
         cmocka_unit_test(a_context_may_go_before_its_streams),
     };
 
