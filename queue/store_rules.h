@@ -1,5 +1,6 @@
 /*
- * store_rules.h - what every backend does alike to recipients; internal to queue/. Pure.
+ * store_rules.h - what every backend does alike to recipients; of other layers only the
+ * API uses it, to show the recipients that a filter means. Pure.
  */
 #ifndef WAYPOST_QUEUE_STORE_RULES_H
 #define WAYPOST_QUEUE_STORE_RULES_H

@@ -10,14 +10,14 @@
  *   GET  /v1/queue?filters&after&max  a page of messages, JSON
  *   GET  /v1/queue/ID                 one message, envelope and recipients; ?content=1: the raw message
  *   POST /v1/queue/ACTION?filters     hold, release, retry, drop, reroute: {"messages":n,"recipients":n}
- *   POST /v1/flush?lane=              wake sleeping places and retry
+ *   POST /v1/flush?lane=              wake sleeping places, retry what waits there
  *   GET  /v1/lanes                    lanes with mail: state, dest, next due, trouble
  *   GET  /v1/trace?handle=&max=       hops, one JSON object a line
- *   GET  /v1/info                     version, start, listeners
+ *   GET  /v1/info                     version, start, what is going on in numbers
  *   POST /v1/reload
  *
- * Filters: lane, sender, recipient, user, state, older-than, newer-than
- * (seconds), deferred. Each route is one row of a table in api.c.
+ * Filters: see filter.h. Dropping without a filter needs all=1. An error is
+ * {"error": "..."} with its status code. Each route is one row in routes.c.
  */
 #ifndef WAYPOST_API_API_H
 #define WAYPOST_API_API_H
