@@ -3,10 +3,10 @@
  *
  * A dest turns outcomes into pace: its window (attempts at once) widens while
  * deliveries succeed and narrows when host or destination push back; a token
- * bucket keeps the message rate; several failures of the whole place put it to
- * sleep, and one probe at a time finds out when it is back, so that 100,000
- * messages for a dead domain cost one probe per interval. Pure: callers pass
- * `now_ms`, so a week of retries runs in a unit test.
+ * bucket keeps the message rate; failures of the whole place put it to sleep,
+ * and one probe at a time finds out when it is back, so that 100,000 messages
+ * for a dead domain cost one probe per interval. Pure: callers pass `now_ms`,
+ * so a week of retries runs in a unit test.
  *
  * A dest belongs to one loop. Limits given are this loop's share.
  */
@@ -39,12 +39,16 @@ struct dest {
     struct dest_limits limits;
     enum dest_state state;
     double window;        /* allowed connections; grows by parts */
+    double calm;          /* up to here it grows by one per success, above by one per round */
     unsigned connections; /* held now */
+    bool is_proven;       /* it took something since the start or since it last slept */
+    bool probe_is_out;    /* PROBING: the one attempt runs */
     unsigned failures;    /* in a row, of the whole place */
+    unsigned sleeps;      /* in a row: how long the next one is */
     uint64_t wake_at_ms;
     double tokens; /* of the message rate */
     uint64_t tokens_at_ms;
-    uint64_t delivered, later, failed; /* since start, for operators */
+    uint64_t delivered, later, failed; /* attempts, for operators */
     struct outcome last_trouble;       /* why it sleeps */
 };
 
@@ -55,12 +59,17 @@ void dest_limits_set(struct dest *dest, const struct dest_limits *limits);
  * (UINT64_MAX: when a slot is given back). Give it back with dest_release(). */
 enum err dest_acquire(struct dest *dest, uint64_t now_ms, uint64_t *out_retry_ms);
 void dest_release(struct dest *dest, uint64_t now_ms);
+/* How many slots dest_acquire() would give out now. */
+unsigned dest_room(const struct dest *dest, uint64_t now_ms);
 /* A token for one message over a held connection; as above. */
 enum err dest_message(struct dest *dest, uint64_t now_ms, uint64_t *out_retry_ms);
+/* Whole tokens at hand (UINT_MAX: there is no rate). */
+unsigned dest_tokens(const struct dest *dest, uint64_t now_ms);
 
 /* What an attempt told about the place. Scope recipient and message say nothing
- * against it. `noise` spreads the sleep. */
-void dest_feedback(struct dest *dest, const struct outcome *outcome, uint64_t now_ms,
+ * against it, scope us nothing at all. `noise` spreads the sleep. True when it
+ * changed its state. */
+bool dest_feedback(struct dest *dest, const struct outcome *outcome, uint64_t now_ms,
                    uint64_t noise);
 /* An operator wants it tried now (queue flush). */
 void dest_wake(struct dest *dest, uint64_t now_ms);

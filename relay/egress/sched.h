@@ -33,7 +33,7 @@ struct sched_settings {
     const struct sched_destination *destinations;
     size_t destination_count;
     struct dest_limits default_limits;
-    unsigned connections_max; /* this loop's share of the cap in all */
+    unsigned connections_max; /* at least 1; this loop's share of the cap in all */
     struct backoff backoff;   /* of recipients */
     uint64_t lifetime_s, warn_after_s;
     struct smtp_client_timeouts timeouts;
