@@ -49,7 +49,7 @@ bool user_may_send_as(const struct user *user, struct str address);
 
 /* ---- keeping the file (`waypost user`) ----
  * Blocking. Locks the folder, replaces the file atomically and synced; owner and
- * mode are kept. A new file is 0640 and belongs to the group of its folder. Lines
+ * mode are kept. A new file is 0640. Lines
  * of others, and comments, stay as they are. */
 
 struct user_change {
@@ -59,6 +59,7 @@ struct user_change {
     size_t sender_count;
     bool scram; /* also store SCRAM-SHA-256; passwd: also when the user has it already */
     bool clear; /* store the password itself; passwd: the same */
+    long group; /* of a file that is new, when started by root; -1: its folder's */
 };
 /* May a user be called so, have this password, send as that pattern? */
 enum err users_name_ok(struct str name, struct fault *fault);

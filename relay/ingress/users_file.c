@@ -94,20 +94,21 @@ static enum err lock_folder(struct edit *edit, struct fault *fault)
     return ERR_OK;
 }
 
-/* A file that is not there yet: who may read the folder by its group reads the file too. */
-static enum err new_file(struct edit *edit, struct fault *fault)
+/* A file that is not there yet. */
+static enum err new_file(struct edit *edit, long group, struct fault *fault)
 {
     struct stat st;
 
     if (fstat(edit->folder_fd, &st) != 0)
         return fault_errno(fault, errno, "%s", edit->folder);
     edit->stat = (struct users_stat){ 0640, geteuid(), st.st_gid };
-    if (geteuid() == 0)
-        edit->stat.uid = st.st_uid;
+    if (geteuid() == 0 && group >= 0)
+        edit->stat.gid = (unsigned)group;
     return ERR_OK;
 }
 
-static enum err edit_begin(struct edit *edit, const char *file, bool may_be_new,
+/* new_for: NULL when the file must be there. */
+static enum err edit_begin(struct edit *edit, const char *file, const struct user_change *new_for,
                            struct fault *fault)
 {
     enum err rc;
@@ -120,7 +121,7 @@ static enum err edit_begin(struct edit *edit, const char *file, bool may_be_new,
     if (rc)
         return rc;
     rc = users_file_read(file, &edit->before, &edit->stat, fault);
-    return rc == ERR_NOT_FOUND && may_be_new ? new_file(edit, fault) : rc;
+    return rc == ERR_NOT_FOUND && new_for ? new_file(edit, new_for->group, fault) : rc;
 }
 
 static void edit_end(struct edit *edit)
@@ -247,7 +248,7 @@ enum err users_add(const char *file, const struct user_change *change, struct fa
 
     if (rc)
         return rc;
-    rc = edit_begin(&edit, file, true, fault);
+    rc = edit_begin(&edit, file, change, fault);
     if (!rc && copy_others(&edit, change->name, &line))
         rc = fault_set(fault, ERR_EXISTS, "%s: user \"" STR_FMT "\" is there already", file,
                        STR_ARG(change->name));
@@ -274,7 +275,7 @@ enum err users_passwd(const char *file, const struct user_change *change, struct
     struct user user;
     struct edit edit;
     struct str line;
-    enum err rc = edit_begin(&edit, file, false, fault);
+    enum err rc = edit_begin(&edit, file, NULL, fault);
 
     if (!rc)
         rc = find_user(&edit, change->name, &line, fault);
@@ -295,7 +296,7 @@ enum err users_remove(const char *file, struct str name, struct fault *fault)
 {
     struct edit edit;
     struct str line;
-    enum err rc = edit_begin(&edit, file, false, fault);
+    enum err rc = edit_begin(&edit, file, NULL, fault);
 
     if (!rc)
         rc = find_user(&edit, name, &line, fault);
