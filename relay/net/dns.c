@@ -181,6 +181,7 @@ static void keep_options(struct resolver *resolver, const struct resolver_option
     const char *conf = options->resolv_conf, *hosts = options->hosts_file;
 
     *own = *options;
+    own->servers = NULL; /* the caller's */
     own->resolv_conf = str_dup(str_of(conf ? conf : "/etc/resolv.conf"));
     own->hosts_file = str_dup(str_of(hosts ? hosts : "/etc/hosts"));
     if (!own->server_count)
