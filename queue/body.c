@@ -88,6 +88,13 @@ void body_remove(const struct body *body)
         unlink(body->path);
 }
 
+void body_discard(struct body **body)
+{
+    if (*body)
+        body_remove(*body);
+    body_unref(body);
+}
+
 static enum err read_fully(int fd, const struct body *body, uint64_t offset, char *out, size_t want,
                            struct fault *fault)
 {

@@ -67,7 +67,7 @@ static bool try_window(struct lmdb *l, struct message *message, const uint32_t *
     struct lane *lane = lane_get(l, name, true);
     bool has_room = part_has_room(l, lane, bucket, bytes);
     if (has_room) {
-        struct part *part = part_new(l, &envelope->id, lane, PART_FRESH);
+        struct part *part = part_new(l, &envelope->id, lane, PART_LOOSE);
         part->message = message_ref(message);
         part->bucket = bucket;
         part->due_at = due_at > 0 ? due_at : 1;

@@ -1,9 +1,8 @@
 /*
  * lmdb_batch.c - one write transaction, and what memory learns when it is durable.
  *
- * While it is being filled, nothing that others can see changes, but parts that
- * are moved to the index are taken out of their windows. After the commit its
- * effects are applied under the lock in one go; after an abort they are undone.
+ * While it is being filled, nothing that others can see changes. After the
+ * commit its effects are applied under the lock in one go.
  */
 #include "queue/lmdb_store.h"
 
@@ -101,10 +100,8 @@ void batch_spill(struct lmdb *l, struct part *part)
 {
     struct batch *batch = &l->batch;
 
-    if (part->indexed || part->state == PART_SPILLING)
+    if (part->indexed)
         return;
-    if (part->state == PART_WINDOW)
-        part_leave(l, part); /* -> SPILLING */
     add_part(&batch->spilled, &batch->spilled_count, &batch->spilled_cap, part);
 }
 
@@ -203,14 +200,12 @@ void batch_apply_counts(struct lmdb *l)
     reset(&l->batch);
 }
 
-/* Moved to the index: one that was given back meanwhile leaves its window, one
- * that is leased stays so. */
+/* Moved to the index. It stayed to be claimed while that was written: in a
+ * window it goes, leased it is known as indexed. */
 static void finish_spilled(struct lmdb *l, struct part *part)
 {
-    if (part->state == PART_WINDOW)
-        part_leave(l, part);
     part_forget(l, part);
-    if (part->state != PART_SPILLING)
+    if (part->state != PART_WINDOW)
         return;
     lane_add_due(l, part->lane, part->due_at);
     part_free(l, part);
@@ -305,11 +300,6 @@ void batch_abort(struct lmdb *l)
     if (batch->txn)
         mdb_txn_abort(batch->txn);
     pthread_mutex_lock(&l->lock);
-    for (size_t i = 0; i < batch->spilled_count; i++) {
-        struct part *part = batch->spilled[i];
-        if (part->state == PART_SPILLING)
-            part_enter(l, part, true);
-    }
     for (size_t i = 0; i < batch->fresh_count; i++)
         part_free(l, batch->fresh[i]);
     pthread_mutex_unlock(&l->lock);

@@ -248,7 +248,7 @@ static void lease_chosen(struct cold *cold)
         c->part = NULL;
         if (part_find(cold->l, &c->id, cold->lane)) /* claimed while we were choosing */
             continue;
-        c->part = part_new(cold->l, &c->id, cold->lane, PART_FRESH);
+        c->part = part_new(cold->l, &c->id, cold->lane, PART_LOOSE);
         c->part->indexed = true;
         c->part->bucket = c->bucket;
         c->part->due_at = c->due_at;

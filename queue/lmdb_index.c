@@ -242,7 +242,7 @@ void part_leave(struct lmdb *l, struct part *part)
     *(part->next ? &part->next->prev : &queue->last) = part->prev;
     part->prev = part->next = NULL;
     queue->count--;
-    part->state = PART_SPILLING;
+    part->state = PART_LOOSE;
     if (--lane->window_count == 0) {
         free(lane->window); /* a lane without fresh mail costs little */
         lane->window = NULL;

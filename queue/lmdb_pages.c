@@ -10,10 +10,9 @@
 
 #include "relay/base/clock.h"
 
-#define SPILL_MS                                                                                   \
-    30000 /* in memory this long without moving: its lane sleeps, or its attempt does */
-#define TICK_MS 5000
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
+
+static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
 
 bool pages_waiting(const struct lmdb *l) { return l->changes || !l->scan_done; }
 
@@ -112,7 +111,7 @@ static void collect_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
 
     pthread_mutex_lock(&l->lock);
     for (part = l->oldest; part && n < LMDB_PAGE; part = part->newer, n++) {
-        if ((uint64_t)part->made_ms + SPILL_MS > now_ms)
+        if ((uint64_t)part->made_ms + l->tuning.spill_ms > now_ms)
             break;
         batch_spill(l, part);
     }
@@ -165,7 +164,7 @@ static enum err spill_page(struct lmdb *l, uint64_t now_ms, struct fault *fault)
 static bool oldest_is_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
 {
     pthread_mutex_lock(&l->lock);
-    bool is_old = l->oldest && (uint64_t)l->oldest->made_ms + SPILL_MS <= now_ms;
+    bool is_old = l->oldest && (uint64_t)l->oldest->made_ms + l->tuning.spill_ms <= now_ms;
     if (!is_old)
         *out_low = fresh_low(l, l->oldest);
     pthread_mutex_unlock(&l->lock);
@@ -194,7 +193,7 @@ uint64_t pages_wait_ms(struct lmdb *l)
     pthread_mutex_lock(&l->lock);
     bool has_fresh = l->oldest;
     pthread_mutex_unlock(&l->lock);
-    return has_fresh ? TICK_MS : UINT64_MAX;
+    return has_fresh ? tick_ms(l) : UINT64_MAX;
 }
 
 void pages_run(struct lmdb *l)
@@ -205,6 +204,6 @@ void pages_run(struct lmdb *l)
         change_page(l);
     else if (!l->scan_done)
         scan_page(l);
-    if (now_ms - l->spilled_ms >= TICK_MS)
+    if (now_ms - l->spilled_ms >= tick_ms(l))
         write_out(l, now_ms);
 }

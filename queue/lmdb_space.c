@@ -161,6 +161,12 @@ void space_publish(struct lmdb *l)
     l->health.recipients_held = l->state.held;
 }
 
+void space_judge(struct lmdb *l)
+{
+    /* Only this thread writes it. */
+    set_state(l, judge(l, l->health.disk_free_bytes));
+}
+
 void space_check(struct lmdb *l, bool now)
 {
     uint64_t size, free_bytes, ms = clock_mono_ms();
@@ -178,7 +184,7 @@ void space_check(struct lmdb *l, bool now)
     l->health.disk_free_bytes = free_bytes;
     space_publish(l);
     pthread_mutex_unlock(&l->lock);
-    set_state(l, judge(l, free_bytes));
+    space_judge(l);
 }
 
 enum err space_admit(struct lmdb *l, uint64_t cost, struct fault *fault)

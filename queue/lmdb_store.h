@@ -25,13 +25,12 @@
 
 /* ---- the index in memory (lmdb_index.c) ---------------------------------- */
 
-/* FRESH -> WINDOW <-> LEASED -> gone;  WINDOW <-> SPILLING -> gone. */
+/* LOOSE -> WINDOW <-> LEASED -> gone;  WINDOW -> gone, when it is indexed. */
 enum part_state {
-    PART_FRESH,    /* being committed */
-    PART_WINDOW,   /* waits in its lane's window, no index entry */
-    PART_LEASED,   /* claimed */
-    PART_SPILLING, /* the writer is giving it an index entry; not to be claimed */
-    PART_MENDING,  /* the writer is looking at a bad index entry or record */
+    PART_LOOSE,   /* in no queue: being committed, or on its way to another state */
+    PART_WINDOW,  /* waits in its lane's window, no index entry */
+    PART_LEASED,  /* claimed */
+    PART_MENDING, /* the writer is looking at a bad index entry or record */
 };
 
 /* The recipients of one message in one lane, while memory knows of them. */
@@ -125,6 +124,12 @@ struct writer_accept {
     enum err err;
 };
 
+/* What tests set otherwise. */
+struct lmdb_tuning {
+    unsigned die_at;   /* _exit(77) at this point; 0: never */
+    uint64_t spill_ms; /* mail leaves its window after this long */
+};
+
 struct lmdb {
     struct store store;
     char *folder, *bodies, *db;
@@ -138,9 +143,8 @@ struct lmdb {
     size_t window_max;
     uint64_t quota_bytes, reserve_bytes, ballast_bytes, map_bytes;
 
-    /* the test's fault counter */
-    unsigned die_at;
-    atomic_uint points;
+    struct lmdb_tuning tuning;
+    atomic_uint points; /* passed by the fault counter */
 
     /* writer */
     pthread_t thread;
@@ -182,9 +186,8 @@ static inline struct lmdb *lmdb_of(struct store *store) { return (struct lmdb *)
 
 /* Where the fault counter may kill the process. */
 void lmdb_point(struct lmdb *l);
-/* As store_open_lmdb; dies (_exit 77) at the given point. For the crash test. */
-enum err lmdb_open_dying(const struct store_options *options, unsigned die_at,
-                         struct store **out_store, struct fault *fault);
+enum err lmdb_open(const struct store_options *options, const struct lmdb_tuning *tuning,
+                   struct store **out_store, struct fault *fault);
 
 /* ---- lmdb_env.c ---- */
 enum err lmdb_env_open(struct lmdb *l, struct fault *fault);
@@ -299,7 +302,8 @@ enum err lmdb_recover(struct lmdb *l, struct fault *fault);
 
 /* ---- lmdb_space.c ([w]) ---- */
 enum err space_open(struct lmdb *l, const struct store_options *options, struct fault *fault);
-void space_check(struct lmdb *l, bool now);
+void space_check(struct lmdb *l, bool now); /* looks at the disk, now or when it is time */
+void space_judge(struct lmdb *l);           /* after a commit */
 enum err space_admit(struct lmdb *l, uint64_t cost, struct fault *fault);
 bool space_drop_ballast(struct lmdb *l); /* false: there was none */
 void space_failed(struct lmdb *l, enum err err, const struct fault *fault);

@@ -194,6 +194,7 @@ static void run_batch(struct lmdb *l)
         after_failure(l, first, rc, &fault);
     } else {
         l->is_broken = false;
+        space_judge(l);
         set_accepts(l);
     }
     while (first) {

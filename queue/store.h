@@ -219,8 +219,8 @@ struct store_health {
     size_t waiting;                             /* requests the writer has not taken yet */
     int64_t oldest_s;                           /* arrival of the oldest message; 0: none */
 };
-/* Cheap: no I/O, any thread. When the state is not FINE, asking makes the store
- * look again, at most once a second: it recovers without new traffic. */
+/* Cheap: no I/O, any thread. Asking makes the store look at the disk again, on its
+ * own thread and at most once a second: it recovers without new traffic. */
 void store_health(struct store *store, struct store_health *out_health);
 /* Requests posted and not yet answered, claims in memory being made included.
  * Exact: when it is 0, every answer is in its mailbox. */

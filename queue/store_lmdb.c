@@ -52,7 +52,7 @@
 
 void lmdb_point(struct lmdb *l)
 {
-    if (l->die_at && atomic_fetch_add(&l->points, 1) + 1 == l->die_at)
+    if (l->tuning.die_at && atomic_fetch_add(&l->points, 1) + 1 == l->tuning.die_at)
         _exit(DIED);
 }
 
@@ -94,8 +94,8 @@ static void health_backend(struct store *store, struct store_health *out_health)
 
     pthread_mutex_lock(&l->lock);
     *out_health = l->health;
-    bool ask = l->has_thread && l->health.state != STORE_FINE && !l->recheck_posted &&
-               now_ms - l->asked_ms >= RECHECK_MS;
+    /* Also when all seemed fine: others may have filled the disk while we were idle. */
+    bool ask = l->has_thread && !l->recheck_posted && now_ms - l->asked_ms >= RECHECK_MS;
     if (ask) {
         l->asked_ms = now_ms;
         l->recheck_posted = true;
@@ -184,7 +184,7 @@ static char *path_in(const char *folder, const char *name)
 #define TIB ((uint64_t)1 << 40)
 #define MIB ((size_t)1024 * 1024)
 
-static struct lmdb *lmdb_new(const struct store_options *options, unsigned die_at)
+static struct lmdb *lmdb_new(const struct store_options *options, const struct lmdb_tuning *tuning)
 {
     struct lmdb *l = mem_alloc(sizeof(*l));
 
@@ -199,7 +199,7 @@ static struct lmdb *lmdb_new(const struct store_options *options, unsigned die_a
     l->wall_us = options->wall_us ? options->wall_us : clock_wall_us;
     l->window_max = options->window_bytes ? options->window_bytes : 64 * MIB;
     l->map_bytes = options->map_bytes ? options->map_bytes : TIB;
-    l->die_at = die_at;
+    l->tuning = *tuning;
     l->backlog_last = &l->backlog;
     l->changes_last = &l->changes;
     l->readers_ms = l->spilled_ms = clock_mono_ms();
@@ -210,10 +210,10 @@ static struct lmdb *lmdb_new(const struct store_options *options, unsigned die_a
     return l;
 }
 
-enum err lmdb_open_dying(const struct store_options *options, unsigned die_at,
-                         struct store **out_store, struct fault *fault)
+enum err lmdb_open(const struct store_options *options, const struct lmdb_tuning *tuning,
+                   struct store **out_store, struct fault *fault)
 {
-    struct lmdb *l = lmdb_new(options, die_at);
+    struct lmdb *l = lmdb_new(options, tuning);
     enum err rc = lmdb_env_open(l, fault);
 
     if (!rc)
@@ -236,5 +236,8 @@ enum err lmdb_open_dying(const struct store_options *options, unsigned die_at,
 enum err store_open_lmdb(const struct store_options *options, struct store **out_store,
                          struct fault *fault)
 {
-    return lmdb_open_dying(options, 0, out_store, fault);
+    /* In memory for 30 s without moving: its lane sleeps, or its attempt does. */
+    static const struct lmdb_tuning usual = { .spill_ms = 30000 };
+
+    return lmdb_open(options, &usual, out_store, fault);
 }

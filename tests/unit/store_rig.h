@@ -4,7 +4,7 @@
 #ifndef WAYPOST_TESTS_STORE_RIG_H
 #define WAYPOST_TESTS_STORE_RIG_H
 
-#include "queue/store.h"
+#include "queue/lmdb_store.h"
 #include "relay/base/clock.h"
 
 #include <assert.h>
@@ -28,7 +28,7 @@ struct rig {
     struct msgid_maker maker;
     char folder[256];
     bool is_lmdb;
-    unsigned answered;
+    struct lmdb_tuning tuning;
     char told[4096]; /* lanes the watcher heard of, one a line */
 };
 
@@ -86,7 +86,7 @@ static inline void rig_remove(const char *folder)
 static inline void rig_open(struct rig *rig)
 {
     struct fault fault = { 0 };
-    enum err rc = rig->is_lmdb ? store_open_lmdb(&rig->options, &rig->store, &fault)
+    enum err rc = rig->is_lmdb ? lmdb_open(&rig->options, &rig->tuning, &rig->store, &fault)
                                : store_open_mem(&rig->options, &rig->store, &fault);
 
     if (rc)
@@ -106,6 +106,7 @@ static inline struct rig *rig_new(bool is_lmdb)
 
     rig_wall_s = NOW;
     rig->is_lmdb = is_lmdb;
+    rig->tuning.spill_ms = 30000;
     mailbox_init(&rig->mail, NULL, NULL);
     msgid_maker_init(&rig->maker);
     if (is_lmdb) {

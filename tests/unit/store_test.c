@@ -622,34 +622,32 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(watchers_hear_of_due_mail)                                                                   \
     X(quota_refuses_and_recovers)
 
-static void run(void (*behaviour)(struct rig *), bool is_lmdb, size_t window_bytes)
+static void run(void (*behaviour)(struct rig *), bool is_lmdb, size_t window_bytes,
+                uint64_t spill_ms)
 {
     struct rig *rig = rig_new(is_lmdb);
 
     rig->options.window_bytes = window_bytes;
+    rig->tuning.spill_ms = spill_ms;
     rig_open(rig);
     behaviour(rig);
     assert_int_equal(store_outstanding(rig->store), 0);
     rig_free(rig);
 }
 
-/* LMDB twice: with fresh mail in windows, and with all of it indexed at once. */
-#define X(name)                                                                                    \
-    static void mem_##name(void **state)                                                           \
+/* LMDB thrice: with fresh mail in windows, with all of it indexed at once, and
+ * with windows that are written out whenever the writer has a moment. */
+#define VARIANT(prefix, name, is_lmdb, window_bytes, spill_ms)                                     \
+    static void prefix##name(void **state)                                                         \
     {                                                                                              \
         (void)state;                                                                               \
-        run(name, false, 0);                                                                       \
-    }                                                                                              \
-    static void lmdb_##name(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        run(name, true, 0);                                                                        \
-    }                                                                                              \
-    static void cold_##name(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        run(name, true, 1);                                                                        \
+        run(name, is_lmdb, window_bytes, spill_ms);                                                \
     }
+#define X(name)                                                                                    \
+    VARIANT(mem_, name, false, 0, 0)                                                               \
+    VARIANT(lmdb_, name, true, 0, 30000)                                                           \
+    VARIANT(cold_, name, true, 1, 30000)                                                           \
+    VARIANT(spill_, name, true, 0, 0)
 BEHAVIOUR_MAP(X)
 #undef X
 
@@ -657,7 +655,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define X(name)                                                                                    \
-    cmocka_unit_test(mem_##name), cmocka_unit_test(lmdb_##name), cmocka_unit_test(cold_##name),
+    cmocka_unit_test(mem_##name), cmocka_unit_test(lmdb_##name), cmocka_unit_test(cold_##name),    \
+        cmocka_unit_test(spill_##name),
         BEHAVIOUR_MAP(X)
 #undef X
     };
