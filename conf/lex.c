@@ -221,7 +221,7 @@ struct token lex_next(struct lex *lex)
     return value(lex);
 }
 
-bool token_is(struct token token, char mark)
+bool lex_is(struct token token, char mark)
 {
     return token.kind == TOKEN_MARK && token.text.at[0] == mark;
 }

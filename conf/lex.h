@@ -42,7 +42,7 @@ struct lex {
 void lex_init(struct lex *lex, const char *file, struct str text, struct arena *arena,
               struct report *report);
 struct token lex_next(struct lex *lex);
-bool token_is(struct token token, char mark);
+bool lex_is(struct token token, char mark);
 bool token_is_value(struct token token); /* a word or a text */
 
 #endif

@@ -38,12 +38,12 @@ static void skip_statement(struct lex *lex, struct token token)
     unsigned line = token.line, open = 0;
 
     for (;;) {
-        open += token_is(token, '{');
-        if (token_is(token, '}') && open > 0 && --open == 0)
+        open += lex_is(token, '{');
+        if (lex_is(token, '}') && open > 0 && --open == 0)
             return;
         struct lex before = *lex;
         token = lex_next(lex);
-        bool ends_around = token_is(token, '}') && open == 0;
+        bool ends_around = lex_is(token, '}') && open == 0;
         if (token.kind == TOKEN_END || ends_around || (open == 0 && token.line != line)) {
             *lex = before; /* the next statement begins here */
             return;
@@ -58,11 +58,11 @@ static void skip_unknown(struct lex *lex, struct token name)
     struct lex before = *lex;
     struct token token = lex_next(lex);
 
-    if (token_is(token, '=')) {
+    if (lex_is(token, '=')) {
         token = lex_next(lex);
-        if (token_is(token, '{'))
+        if (lex_is(token, '{'))
             skip_statement(lex, token);
-        if (token_is(token, '{') || token_is_value(token) || token.kind == TOKEN_WRONG)
+        if (lex_is(token, '{') || token_is_value(token) || token.kind == TOKEN_WRONG)
             return;
     }
     *lex = before;
@@ -158,20 +158,20 @@ static bool read_list(struct tree *tree, struct lex *lex, struct tree_setting *s
         struct lex before = *lex;
         struct token token = lex_next(lex);
         bool is_value = token_is_value(token);
-        if (token_is(token, '}'))
+        if (lex_is(token, '}'))
             return is_good;
-        if (is_good && (wants_comma ? !token_is(token, ',') : !is_value))
+        if (is_good && (wants_comma ? !lex_is(token, ',') : !is_value))
             expected(tree, lex, token, "write {\"one\", \"two\"}",
                      wants_comma ? "a comma or }" : "a value");
-        is_good &= wants_comma ? token_is(token, ',') : is_value;
+        is_good &= wants_comma ? lex_is(token, ',') : is_value;
         if (is_value)
             add_value(tree, setting, token.text);
-        if (!is_value && !token_is(token, ',') && token.kind != TOKEN_WRONG) {
+        if (!is_value && !lex_is(token, ',') && token.kind != TOKEN_WRONG) {
             *lex = before; /* most likely the list is not closed */
             skip_statement(lex, (struct token){ .line = before.line });
             return false;
         }
-        wants_comma = !token_is(token, ',');
+        wants_comma = !lex_is(token, ',');
     }
 }
 
@@ -184,7 +184,7 @@ static void read_setting(struct tree *tree, struct lex *lex, struct tree_section
 
     *setting =
         (struct tree_setting){ .section = section, .row = row, .place = place_of(lex, name) };
-    if (!token_is(token, '=')) {
+    if (!lex_is(token, '=')) {
         expected(tree, lex, token, arena_printf(tree->arena, "write %s = ...", row->name),
                  "an equal sign");
         *lex = before;
@@ -194,7 +194,7 @@ static void read_setting(struct tree *tree, struct lex *lex, struct tree_section
     before = *lex;
     unsigned line = token.line;
     token = lex_next(lex);
-    if (token_is(token, '{') && row->type == TYPE_LIST) {
+    if (lex_is(token, '{') && row->type == TYPE_LIST) {
         if (read_list(tree, lex, setting))
             add_setting(tree, setting);
     } else if (token_is_value(token) && token.line == line) {
@@ -203,7 +203,7 @@ static void read_setting(struct tree *tree, struct lex *lex, struct tree_section
     } else if (token.kind != TOKEN_WRONG) {
         token.line = line; /* where it is missing */
         expected(tree, lex, token,
-                 token_is(token, '{') ? "write one value, without braces"
+                 lex_is(token, '{') ? "write one value, without braces"
                                       : "write a value behind it",
                  "a value");
         *lex = before;
@@ -252,7 +252,7 @@ static void read_section(struct tree *tree, struct lex *lex, struct tree_section
         skip_statement(lex, name);
         return;
     }
-    if (!token_is(token, '{')) {
+    if (!lex_is(token, '{')) {
         expected(
             tree, lex, token,
             arena_printf(tree->arena, "write %s%s { ... }", row->name, has_title ? " \"...\"" : ""),
@@ -270,7 +270,7 @@ static void read_include(struct tree *tree, struct lex *lex, struct tree_section
     struct lex before = *lex;
     struct token open = lex_next(lex), file = lex_next(lex), close = lex_next(lex);
 
-    if (!token_is(open, '(') || !token_is_value(file) || !token_is(close, ')')) {
+    if (!lex_is(open, '(') || !token_is_value(file) || !lex_is(close, ')')) {
         report_error(tree->report, place_of(lex, name), "write include(\"file\")",
                      "include needs the name of a file");
         *lex = before;
@@ -315,9 +315,9 @@ static void read_statements(struct tree *tree, struct lex *lex, struct tree_sect
                          section_rows[section->kind].name);
             return;
         }
-        if (token_is(token, '}') && !is_file)
+        if (lex_is(token, '}') && !is_file)
             return;
-        if (token_is(token, '}')) {
+        if (lex_is(token, '}')) {
             report_error(tree->report, place_of(lex, token), "remove it", "} closes nothing");
         } else if (token.kind == TOKEN_WORD) {
             read_statement(tree, lex, section, token);

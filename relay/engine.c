@@ -289,31 +289,6 @@ static enum err start_threads(struct engine *engine, struct fault *fault)
     return ERR_OK;
 }
 
-/* One line; read before TCP is opened, so that a missing token stops the start. */
-static enum err read_token(struct engine *engine, struct fault *fault)
-{
-    struct str path = engine->setup->conf->api.token_file;
-    char line[512] = "";
-    struct str token;
-    FILE *file;
-
-    if (path.len == 0)
-        return ERR_OK;
-    file = fopen(path.at, "re");
-    if (!file)
-        return fault_errno(fault, errno, "api token-file " STR_FMT, STR_ARG(path));
-    if (!fgets(line, sizeof(line), file))
-        line[0] = '\0';
-    fclose(file);
-    token = str_trim(str_of(line));
-    if (token.len < 16)
-        return fault_set(fault, ERR_INVALID,
-                         "api token-file " STR_FMT ": the token is shorter than 16 characters",
-                         STR_ARG(path));
-    engine->api_token = str_dup(token);
-    return ERR_OK;
-}
-
 static void reload(void *arg) { engine_reload(arg); }
 
 static enum err start_api(struct engine *engine, struct fault *fault)
@@ -331,15 +306,12 @@ static enum err start_api(struct engine *engine, struct fault *fault)
                      .reroute = engine_reroute },
     };
 
-    enum err rc = read_token(engine, fault);
-
-    if (rc)
-        return rc;
     engine->api_socket = str_dup(conf->api.socket);
     engine->api_address = conf->api.address.len ? str_dup(conf->api.address) : NULL;
+    engine->api_token_file = conf->api.token_file.len ? str_dup(conf->api.token_file) : NULL;
     options.socket = engine->api_socket;
     options.address = engine->api_address;
-    options.token = engine->api_token;
+    options.token_file = engine->api_token_file;
     return api_new(&options, &engine->api, fault);
 }
 
@@ -400,8 +372,9 @@ static void engine_clear(struct engine *engine)
     engine_reload_free(engine);
     if (engine->api)
         api_free(&engine->api);
-    for (unsigned i = 0; i < engine->loop_count; i++)
-        engine_loop_free(&engine->loops[i]);
+    /* Loop 0 last: what is being gathered for the API goes from loop to loop and ends there. */
+    for (unsigned i = 1; i <= engine->loop_count; i++)
+        engine_loop_free(&engine->loops[i % engine->loop_count]);
     if (engine->store)
         store_close(&engine->store);
     if (engine->pool)
@@ -427,7 +400,7 @@ static void engine_clear(struct engine *engine)
     free(engine->trace_folder);
     free(engine->api_socket);
     free(engine->api_address);
-    free(engine->api_token);
+    free(engine->api_token_file);
     free(engine);
 }
 

@@ -66,7 +66,7 @@ struct engine {
     struct auth *auth;
     struct caps *caps;
     struct api *api;
-    char *trace_folder, *api_socket, *api_address, *api_token;
+    char *trace_folder, *api_socket, *api_address, *api_token_file;
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];
     unsigned loop_count;

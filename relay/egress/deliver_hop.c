@@ -33,8 +33,10 @@ static void set_outcome(struct hop *hop, const struct outcome *outcome)
     hop->result = outcome->result;
     hop->scope = outcome->scope;
     hop->kind = outcome->kind;
-    hop->cause = str_of(outcome->cause);
-    hop->fix = str_of(outcome->fix);
+    if (outcome->result != RESULT_DELIVERED) { /* success needs no advice on every line */
+        hop->cause = str_of(outcome->cause);
+        hop->fix = str_of(outcome->fix);
+    }
     hop->status_class = outcome->status.class;
     hop->status_subject = outcome->status.subject;
     hop->status_detail = outcome->status.detail;

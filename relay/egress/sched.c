@@ -169,7 +169,7 @@ void sched_ready(struct sched *sched, const char *name, int64_t due_at)
         return;
     if (!lane_is_smarthost(lane) && sched_loop_of(lane, loop_count(loop)) != loop_index(loop))
         return;
-    lane_due(lane_get(sched, lane), due_at);
+    sched_lane_due(sched_lane_get(sched, lane), due_at);
 }
 
 void sched_flush(struct sched *sched, struct str typed)

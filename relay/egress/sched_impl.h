@@ -158,11 +158,11 @@ void sched_check_idle(struct sched *sched); /* draining: is anything left? */
 uint64_t sched_noise(const struct msgid *id);
 
 /* ---- sched_lane.c ---- */
-struct sched_lane *lane_get(struct sched *sched, struct str name);
+struct sched_lane *sched_lane_get(struct sched *sched, struct str name);
 void lane_run(struct sched_lane *lane);   /* its turn; may free it */
 void lane_ready(struct sched_lane *lane); /* unless it stands in another line */
 /* Something is due at this time (wall s). */
-void lane_due(struct sched_lane *lane, int64_t due_at);
+void sched_lane_due(struct sched_lane *lane, int64_t due_at);
 void lane_plan_drop(struct sched_lane *lane);
 void lane_maybe_free(struct sched_lane **lane);
 void lane_arm(struct sched *sched); /* the timer of all waiting lanes */

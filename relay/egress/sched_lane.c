@@ -8,7 +8,7 @@
 
 /* ---- the table ---- */
 
-struct sched_lane *lane_get(struct sched *sched, struct str name)
+struct sched_lane *sched_lane_get(struct sched *sched, struct str name)
 {
     struct sched_lane *lane;
 
@@ -105,7 +105,7 @@ static void wait_until_due(struct sched_lane *lane)
     lane_arm(sched);
 }
 
-void lane_due(struct sched_lane *lane, int64_t due_at)
+void sched_lane_due(struct sched_lane *lane, int64_t due_at)
 {
     int64_t *at = lane->is_claiming ? &lane->told_at : &lane->due_at;
 

@@ -194,6 +194,8 @@ static void arrival_finish(struct arrival *arrival)
 
     if (arrival->refusal.code) {
         reply = arrival->refusal;
+        if (arrival->message->body)
+            body_discard(&arrival->message->body); /* no record names it */
     } else {
         msgid_print(arrival_id(arrival), id);
         reply_set(&reply, 250, STATUS(2, 0, 0), "queued as %s", id);
