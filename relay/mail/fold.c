@@ -93,6 +93,12 @@ static size_t fitting(const struct fold *fold, struct str text, size_t room, boo
             break;
         used += len;
     }
+    if (used == text.len)
+        return used;
+    /* Some readers (Python's) show a blank between encoded words: cut where one is. */
+    for (size_t at = used; at > used / 2; at--)
+        if (text.at[at - 1] == ' ')
+            return at;
     return used;
 }
 
