@@ -75,6 +75,11 @@ static void door_run(void *arg)
         loop_timer_stop(loop, &door->timer);
 }
 
+void door_look(struct door *door)
+{
+    loop_timer_start(door->api->options.loop, &door->timer, 0, door_run, door);
+}
+
 static enum err door_open(struct api *api, int fd, bool needs_token, struct fault *fault)
 {
     struct door *door = &api->doors[api->door_count];
@@ -117,11 +122,13 @@ static enum err open_doors(struct api *api, struct fault *fault)
         rc = door_open(api, fd, false, fault);
     if (rc || !options->address)
         return rc;
-    if (!options->token || !options->token[0])
+    if (!options->token_file)
         return fault_set(fault, ERR_INVALID,
                          "api address %s needs a token: set token-file in the api section",
                          options->address);
-    rc = api_listen_tcp(options->address, &fd, fault);
+    rc = api_read_token(options->token_file, &api->token, fault);
+    if (!rc)
+        rc = api_listen_tcp(options->address, &fd, fault);
     if (!rc)
         rc = door_open(api, fd, true, fault);
     return rc;
@@ -186,5 +193,6 @@ void api_free(struct api **api_at)
         call->api = NULL;
     api_unlink_socket(api);
     post_free(api->post);
+    free(api->token);
     free(api);
 }

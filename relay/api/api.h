@@ -66,9 +66,9 @@ struct api_options {
     struct store *store;
     struct hops *hops;
     const char *trace_folder;
-    const char *socket;  /* path; its folder is made when missing */
-    const char *address; /* NULL: no TCP */
-    const char *token;   /* for TCP; NULL with address: refused at start */
+    const char *socket;     /* path; its folder is made when missing */
+    const char *address;    /* NULL: no TCP */
+    const char *token_file; /* for TCP: its first line; NULL with address: refused at start */
     struct api_control control;
 };
 

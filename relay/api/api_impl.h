@@ -49,7 +49,8 @@ struct api {
     unsigned door_count;
     struct call *calls;
     size_t pending; /* completions that will come to `post` */
-    char *socket;   /* unlinked at the end, when it is still ours */
+    char *token;
+    char *socket; /* unlinked at the end, when it is still ours */
     uint64_t socket_inode;
     bool is_closing;
 };
@@ -123,6 +124,10 @@ bool call_filter(struct call *call, struct store_filter *out_filter); /* takes t
 bool call_no_more_params(struct call *call);
 void call_json(struct call *call, unsigned code, void *json); /* json_t: stolen */
 
+/* ---- api.c ---- */
+
+void door_look(struct door *door); /* run the library in the next turn of the loop */
+
 /* ---- routes.c ---- */
 
 void route_run(struct call *call, const char *method, const char *path);
@@ -130,6 +135,7 @@ void route_run(struct call *call, const char *method, const char *path);
 /* ---- api_socket.c ---- */
 
 enum err api_listen_unix(struct api *api, const char *path, int *out_fd, struct fault *fault);
+enum err api_read_token(const char *path, char **out_token, struct fault *fault);
 enum err api_listen_tcp(const char *address, int *out_fd, struct fault *fault);
 void api_unlink_socket(struct api *api);
 

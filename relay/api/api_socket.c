@@ -9,10 +9,13 @@
 #include "relay/net/stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SOCKET_MODE 0660
+#define TOKEN_MIN 16
+#define TOKEN_MAX 1024
 
 static enum err make_folder_of(const char *path, struct fault *fault)
 {
@@ -59,6 +62,32 @@ void api_unlink_socket(struct api *api)
         unlink(api->socket);
     free(api->socket);
     api->socket = NULL;
+}
+
+enum err api_read_token(const char *path, char **out_token, struct fault *fault)
+{
+    char text[TOKEN_MAX + 1];
+    struct str token, rest;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text));
+    enum err rc =
+        len < 0 ? fault_errno(fault, errno, "cannot read the api token %s", path) : ERR_OK;
+
+    if (fd >= 0)
+        close(fd);
+    if (rc)
+        return rc;
+    rest = str_make(text, (size_t)len);
+    if (!str_next(&rest, '\n', &token))
+        token = STR_EMPTY;
+    token = str_trim(token);
+    if (token.len < TOKEN_MIN || (size_t)len > TOKEN_MAX)
+        return fault_set(fault, ERR_INVALID,
+                         "the api token in %s has %zu characters: between %d and %d make one that "
+                         "cannot be guessed",
+                         path, token.len, TOKEN_MIN, TOKEN_MAX);
+    *out_token = str_dup(token);
+    return ERR_OK;
 }
 
 enum err api_listen_tcp(const char *address, int *out_fd, struct fault *fault)
