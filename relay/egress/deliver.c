@@ -65,6 +65,7 @@ void delivery_end(struct delivery *delivery, const struct outcome *trouble)
         copy = *trouble;
     if (delivery->policy_lookup)
         tlspolicy_cancel(&delivery->policy_lookup);
+    loop_undefer(delivery->options.loop, &delivery->step_deferred);
     loop_timer_stop(delivery->options.loop, &delivery->total_timer);
     delivery_drop_stream(delivery);
     delivery->state = DELIVERY_GONE;
@@ -208,15 +209,22 @@ static void policy_found(void *arg, const struct tlspolicy *policy)
     connect_now(delivery);
 }
 
-void delivery_next_address(struct delivery *delivery)
+static void next_now(void *arg)
 {
+    struct delivery *delivery = arg;
+
     if (delivery->policy_host == delivery->plan->steps[delivery->step].host) {
         connect_now(delivery);
         return;
     }
-    delivery->state = DELIVERY_LOOKING;
     tlspolicy_find(delivery->options.loop, delivery->options.resolver, delivery->options.route,
                    delivery_route_host(delivery), policy_found, delivery, &delivery->policy_lookup);
+}
+
+void delivery_next_address(struct delivery *delivery)
+{
+    delivery->state = DELIVERY_LOOKING;
+    loop_defer(delivery->options.loop, &delivery->step_deferred, next_now, delivery);
 }
 
 void delivery_reconnect(struct delivery *delivery)
@@ -266,6 +274,7 @@ static void took_too_long(void *arg)
         return;
     }
     delivery->step = delivery->plan->step_count ? delivery->plan->step_count - 1 : 0;
+    loop_undefer(delivery->options.loop, &delivery->step_deferred);
     if (delivery->policy_lookup)
         tlspolicy_cancel(&delivery->policy_lookup);
     delivery_host_failed(delivery, &facts);
@@ -295,13 +304,12 @@ static void send_deferred(void *arg)
 {
     struct delivery *delivery = arg;
 
-    if (delivery->state != DELIVERY_SENDING)
-        return;
+    if (delivery->state != DELIVERY_SENDING || !delivery->client)
+        return; /* it fell meanwhile, and the claim goes with the next connection */
     if (!smtp_client_is_usable(delivery->client)) {
         delivery_reconnect(delivery);
         return;
     }
-    delivery->is_reused = true;
     delivery_send(delivery);
     delivery_pump(delivery);
 }
@@ -309,6 +317,7 @@ static void send_deferred(void *arg)
 void delivery_give(struct delivery *delivery, struct claim *claim)
 {
     take_claim(delivery, claim);
+    delivery->is_reused = true;
     delivery->state = DELIVERY_SENDING;
     loop_defer(delivery->options.loop, &delivery->deferred, send_deferred, delivery);
 }

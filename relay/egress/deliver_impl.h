@@ -38,7 +38,8 @@ struct delivery {
     struct route_plan *plan;
     char *lane, *hostname;
     enum delivery_state state;
-    struct deferred deferred;
+    struct deferred deferred;      /* begin, or take up a given claim */
+    struct deferred step_deferred; /* try the address of `step` */
     struct timer total_timer;
     uint64_t number; /* session number, for hops */
     unsigned sent;
@@ -96,6 +97,7 @@ struct delivery {
 /* A kept connection that the peer has closed meanwhile says nothing against
  * the host: the same address is tried afresh. */
 void delivery_reconnect(struct delivery *delivery);
+/* Try the address of `step`, as soon as what runs now has returned. */
 void delivery_next_address(struct delivery *delivery);
 /* The present address will not do: says so, and tries the next one. */
 void delivery_host_failed(struct delivery *delivery, const struct outcome_facts *facts);

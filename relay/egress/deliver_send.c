@@ -56,20 +56,9 @@ void delivery_settle_open(struct delivery *delivery, const struct outcome_facts 
             settle(delivery, i, &result);
 }
 
-/* The claim is finished when nothing is open; else what is left goes again. */
-static void claim_next(struct delivery *delivery)
+/* Every slot is settled. */
+static void claim_finish(struct delivery *delivery)
 {
-    bool again = false;
-
-    for (size_t i = 0; i < delivery->claim->count; i++) {
-        struct delivery_slot *slot = &delivery->slots[i];
-        again |= !slot->is_settled;
-        slot->is_accepted = slot->is_again = false;
-    }
-    if (again) {
-        delivery_send(delivery);
-        return;
-    }
     delivery->sent++;
     delivery->state = DELIVERY_FREE;
     delivery_claim_done(delivery);
@@ -194,7 +183,7 @@ static void copy_done(struct job *job)
         facts.fault = str_of(delivery->job_fault.text);
         facts.sent_8bit_refused = delivery->copy_err == ERR_DENIED;
         delivery_settle_open(delivery, &facts);
-        claim_next(delivery);
+        claim_finish(delivery);
     } else {
         delivery_tell(delivery, STAGE_CONVERT, NULL, NULL, STR_EMPTY);
         begin_transaction(delivery);
@@ -247,7 +236,7 @@ void delivery_send(struct delivery *delivery)
 
     delivery->state = DELIVERY_SENDING;
     if (refuse_utf8(delivery) || refuse_size(delivery)) {
-        claim_next(delivery);
+        claim_finish(delivery);
         return;
     }
     if ((envelope->flags & ENVELOPE_HAS_8BIT) && !(offer->exts & EXT_8BITMIME) &&
@@ -257,6 +246,22 @@ void delivery_send(struct delivery *delivery)
         return;
     }
     begin_transaction(delivery);
+}
+
+/* A transaction is over: what is still open goes again. */
+static void claim_next(struct delivery *delivery)
+{
+    bool again = false;
+
+    for (size_t i = 0; i < delivery->claim->count; i++) {
+        struct delivery_slot *slot = &delivery->slots[i];
+        again |= !slot->is_settled;
+        slot->is_accepted = slot->is_again = false;
+    }
+    if (again)
+        delivery_send(delivery);
+    else
+        claim_finish(delivery);
 }
 
 /* ---- content ---- */
@@ -489,6 +494,7 @@ void delivery_transaction_event(struct delivery *delivery, const struct smtp_cli
 {
     struct reply reply;
 
+    reply.code = 0;
     /* Judging may drop the machine that the reply lives in. */
     if (event->reply)
         reply = *event->reply;

@@ -49,6 +49,8 @@ static enum err rewrite_flush(struct rewriting *rewriting, struct fault *fault)
 {
     bool full = body_writer_add(rewriting->writer, buf_view(&rewriting->out));
 
+    if (rewriting->out.overflowed)
+        return fault_set(fault, ERR_LIMIT, "a re-encoded part grew out of bounds");
     buf_reset(&rewriting->out);
     return full ? body_writer_flush(rewriting->writer, fault) : ERR_OK;
 }
@@ -83,8 +85,6 @@ static enum err rewrite(const struct convert_plan *plan, struct body *body, cons
         convert_end(rewriting.convert, &rewriting.out);
         rc = rewrite_flush(&rewriting, fault);
     }
-    if (!rc && rewriting.out.overflowed)
-        rc = fault_set(fault, ERR_LIMIT, "a re-encoded part grew out of bounds");
     if (!rc)
         rc = body_writer_seal(rewriting.writer, out_body, fault);
     convert_free(&rewriting.convert);
