@@ -324,6 +324,103 @@ def mail(sender="a@here.test", to="b@there.test", subject="test", body="hello\r\
     return f"From: {sender}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\n{body}"
 
 
+# ---- a client that says exactly what it is told ----
+
+
+def unverified():
+    """A TLS context for a client that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Wire:
+    """One SMTP connection, octet by octet. ask() sends a line and checks how the reply begins."""
+
+    def __init__(self, stack, port, host="127.0.0.1", *, tls=False, source=None, greeting="220 ", first=b"",
+                 context=None, name="relay.here.test"):
+        self.context, self.name, self.buffer = context or unverified(), name, b""
+        self.s = socket.create_connection((host, port), 30 * SLOW, source_address=(source, 0) if source else None)
+        stack.callback(self.close)
+        if first:
+            self.s.sendall(first)
+        if tls:
+            self.start_tls()
+        if greeting:
+            self.expect(greeting)
+
+    def close(self):
+        self.s.close()
+
+    def start_tls(self):
+        self.s = self.context.wrap_socket(self.s, server_hostname=self.name)
+
+    def send(self, octets):
+        self.s.sendall(octets if isinstance(octets, bytes) else octets.encode())
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            piece = self.s.recv(65536)
+            if not piece:
+                raise EOFError("the relay closed the connection")
+            self.buffer += piece
+        line, _, self.buffer = self.buffer.partition(b"\r\n")
+        return line.decode(errors="replace")
+
+    def reply(self):
+        """One whole reply, its lines joined by newlines."""
+        lines = [self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(self.line())
+        return "\n".join(lines)
+
+    def expect(self, begin):
+        reply = self.reply()
+        last = reply.splitlines()[-1]
+        assert last.startswith(begin), f"wanted {begin!r}, got {reply!r}"
+        return reply
+
+    def ask(self, line, begin):
+        self.send((line if isinstance(line, bytes) else line.encode()) + b"\r\n")
+        return self.expect(begin)
+
+    def ehlo(self):
+        return self.ask("EHLO client.here.test", "250 ")
+
+    def upgrade(self):
+        """EHLO, STARTTLS, handshake, EHLO."""
+        self.ehlo()
+        self.ask("STARTTLS", "220 ")
+        self.start_tls()
+        return self.ehlo()
+
+    def login(self, user, password):
+        import base64
+        self.ask("AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode(), "235 2.7.0")
+
+    def envelope(self, sender, *recipients, params=""):
+        self.ask(f"MAIL FROM:<{sender}>{params}", "250 2.1.0")
+        for recipient in recipients:
+            self.ask(f"RCPT TO:<{recipient}>", "250 2.1.5")
+
+    def content(self, octets, begin="250 2.0.0"):
+        """DATA with these octets as they are, dot-stuffed, ended properly."""
+        self.ask("DATA", "354 ")
+        stuffed = re.sub(rb"(?m)^\.", b"..", octets)
+        self.send(stuffed + (b"" if stuffed.endswith(b"\r\n") or not stuffed else b"\r\n") + b".\r\n")
+        return self.expect(begin)
+
+    def is_closed(self):
+        """Waits for the end of the connection; what still came before it is in buffer."""
+        try:
+            while piece := self.s.recv(65536):
+                self.buffer += piece
+        except (ConnectionError, ssl.SSLError):
+            pass
+        return True
+
+
 # ---- a next hop that does what the test says ----
 
 
