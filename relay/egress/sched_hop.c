@@ -48,6 +48,8 @@ void sched_tell_wait(const struct sched_lane *lane, const struct claim *claim, s
 static struct hop hop_of_result(const struct sched_lane *lane, const struct delivery_result *result)
 {
     int64_t now = loop_wall_us(lane->sched->options.loop);
+    /* Success needs no advice on every line. */
+    bool told = result->outcome.result != RESULT_DELIVERED;
 
     return (struct hop){
         .began_us = now,
@@ -62,8 +64,8 @@ static struct hop hop_of_result(const struct sched_lane *lane, const struct deli
         .lane = str_of(lane->name),
         .host = result->host,
         .said = result->said,
-        .cause = str_of(result->outcome.cause),
-        .fix = str_of(result->outcome.fix),
+        .cause = told ? str_of(result->outcome.cause) : STR_EMPTY,
+        .fix = told ? str_of(result->outcome.fix) : STR_EMPTY,
     };
 }
 
