@@ -1,0 +1,163 @@
+"""The load generator and the sink, and one measured run of a relay between them."""
+import json
+import os
+import subprocess
+import time
+
+import peers
+import proc
+from peers import Failure
+
+SINK_CAPACITY = 2_000_000
+
+
+class Shape:
+    """One workload: what is submitted, and how."""
+
+    def __init__(self, name, title, submission, per_connection, messages):
+        self.name, self.title = name, title
+        self.submission, self.per_connection, self.messages = submission, per_connection, messages
+
+
+class Sink:
+    def __init__(self, tools):
+        self.process = subprocess.Popen([f"{tools}/smtpsink", "0", str(SINK_CAPACITY)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.port = int(self.process.stdout.readline())
+
+    def _say(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def reset(self):
+        return self._say("reset")
+
+    def stat(self):
+        return self._say("stat")
+
+    def wait(self, count, seconds):
+        """Until `count` different messages are here, and nothing more comes."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.stat()["unique"] >= count:
+                return
+            time.sleep(0.02)
+
+    def stop(self):
+        self.process.stdin.close()
+        peers.end_process(self.process)
+
+
+class Generator:
+    def __init__(self, tools, size, connections, threads, program):
+        self.tools, self.size, self.connections = tools, size, connections
+        self.threads, self.program = threads, program
+
+    def run(self, port, messages, per_connection, submission, seconds):
+        if self.program == "smtp-source" and not submission:
+            return self._smtp_source(port, messages, per_connection, seconds)
+        command = [f"{self.tools}/smtpload", "-c", str(self.connections), "-n", str(messages), "-l",
+                   str(self.size), "-m", str(per_connection), "-t", str(self.threads), "-d",
+                   str(seconds)]
+        if submission:
+            command += ["-s", "-u", peers.USER, "-w", peers.PASSWORD]
+        done = subprocess.run(command + [str(port)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=seconds + 30)
+        if not done.stdout:
+            raise Failure(f"smtpload: {done.stderr}")
+        result = json.loads(done.stdout)
+        if result["accepted"] != messages:
+            raise Failure(f"only {result['accepted']} of {messages} messages were accepted, "
+                          f"{result['refused']} refused, {result['troubles']} connections failed: "
+                          f"{done.stderr.strip()}")
+        if submission and per_connection == 1 and result["handshakes"] != messages:
+            raise Failure(f"{result['handshakes']} handshakes for {messages} connections")
+        return result
+
+    def _smtp_source(self, port, messages, per_connection, seconds):
+        command = ["smtp-source", "-s", str(self.connections), "-m", str(messages), "-l",
+                   str(self.size), "-N", "-f", "bench@bench.test", "-t", "@sink.test"]
+        if per_connection != 1:
+            command.append("-d")
+        before, began = os.times(), time.monotonic()
+        peers.must(command + [f"127.0.0.1:{port}"])
+        ended, after = time.monotonic(), os.times()
+        cpu = (after.children_user + after.children_system
+               - before.children_user - before.children_system)
+        return {"accepted": messages, "began_at": began, "ended_at": ended, "cpu_s": cpu,
+                "p50_ms": None, "p99_ms": None}
+
+
+def check_arrival(got, shape, generator, name):
+    """Every accepted message is there once, whole, and signed if it was to be."""
+    wrong = []
+    if got["unique"] != shape.messages:
+        wrong.append(f"{shape.messages - got['unique']} of {shape.messages} accepted messages lost")
+    for what in ("duplicates", "unknown"):
+        if got[what]:
+            wrong.append(f"{got[what]} {what}")
+    if generator.program == "smtpload" and got["damaged"]:
+        wrong.append(f"{got['damaged']} damaged")
+    if shape.submission and got["signed"] != shape.messages:
+        wrong.append(f"only {got['signed']} signed")
+    if wrong:
+        raise Failure(f"{name}, {shape.title}: " + ", ".join(wrong))
+
+
+def rates(load, got, before):
+    seconds = load["ended_at"] - load["began_at"]
+    whole = max(got["last_at"], load["ended_at"]) - load["began_at"]
+    thousand = load["accepted"] / 1000
+    return {
+        "accept": load["accepted"] / seconds,
+        "end_to_end": load["accepted"] / whole,
+        "p50_ms": load["p50_ms"],
+        "p99_ms": load["p99_ms"],
+        "generator_cpu": load["cpu_s"] / seconds,
+        "sink_cpu": (got["cpu_s"] - before["cpu_s"]) / whole,
+        "generator_cpu_s_1000": load["cpu_s"] / thousand,
+        "sink_cpu_s_1000": (got["cpu_s"] - before["cpu_s"]) / thousand,
+        "sink_connections": got["connections"],
+    }
+
+
+def run_wire(shape, sink, generator, seconds):
+    """The same messages without a relay: the generator straight into the sink."""
+    before = sink.reset()
+    load = generator.run(sink.port, shape.messages, shape.per_connection, False, seconds)
+    sink.wait(shape.messages, 10)
+    return rates(load, sink.stat(), before)
+
+
+def run_peer(peer, shape, sink, generator, seconds):
+    port = peer.ports["submission" if shape.submission else "plain"]
+    peer.start()
+    try:
+        warm_up(port, shape, sink, generator, seconds)
+        before = sink.reset()
+        peak = proc.Peak(peer.roots())
+        cpu = proc.cpu_seconds(peer.roots())
+        load = generator.run(port, shape.messages, shape.per_connection, shape.submission, seconds)
+        sink.wait(shape.messages, seconds)
+        time.sleep(1.0)  # what the relay still has to tidy up is its cost too
+        result = rates(load, sink.stat(), before)
+        result["cpu_s_1000"] = (proc.cpu_seconds(peer.roots()) - cpu) * 1000 / shape.messages
+        pss, anonymous, count = peak.stop()
+        result.update(pss_mb=pss / 1e6, anonymous_mb=anonymous / 1e6, processes=count)
+        check_arrival(sink.stat(), shape, generator, peer.name)
+        return result
+    except Failure as failure:
+        raise Failure(f"{failure}\n{peer.name}'s log ends:\n{peers.tail(peer.log)}") from None
+    finally:
+        peer.stop()
+
+
+def warm_up(port, shape, sink, generator, seconds):
+    """Processes that are made on demand exist, files are open, keys are read."""
+    count = min(200, shape.messages)
+    sink.reset()
+    generator.run(port, count, shape.per_connection, shape.submission, seconds)
+    sink.wait(count, seconds)
+    if sink.stat()["unique"] != count:
+        raise Failure(f"{sink.stat()['unique']} of the first {count} messages came through")
