@@ -11,11 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The data folder, when it is not there yet, is made for the user. */
-static enum err give_folder(const char *path, const struct passwd *pw, struct fault *fault)
+/* A folder that is not there yet is made for the user. */
+static enum err give_folder(struct str folder, const struct passwd *pw, struct fault *fault)
 {
+    char path[4096];
     struct stat st;
 
+    str_copy(path, sizeof(path), folder);
     if (stat(path, &st) == 0)
         return ERR_OK;
     if (mkdir(path, 0750) != 0)
@@ -23,6 +25,13 @@ static enum err give_folder(const char *path, const struct passwd *pw, struct fa
     if (chown(path, pw->pw_uid, pw->pw_gid) != 0)
         return fault_errno(fault, errno, "cannot give the folder %s to user %s", path, pw->pw_name);
     return ERR_OK;
+}
+
+static struct str folder_of(struct str path)
+{
+    while (path.len > 1 && path.at[path.len - 1] != '/')
+        path.len--;
+    return str_head(path, path.len > 1 ? path.len - 1 : path.len);
 }
 
 enum err engine_become_user(const struct conf *conf, struct fault *fault)
@@ -38,9 +47,9 @@ enum err engine_become_user(const struct conf *conf, struct fault *fault)
     if (!pw)
         return fault_set(fault, ERR_NOT_FOUND,
                          "user \"%s\" does not exist (make it, or set user = \"...\")", name);
-    char *data = str_dup(conf->data);
-    rc = give_folder(data, pw, fault);
-    free(data);
+    rc = give_folder(conf->data, pw, fault);
+    if (!rc)
+        rc = give_folder(folder_of(conf->api.socket), pw, fault);
     if (rc)
         return rc;
     if (initgroups(name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
