@@ -120,23 +120,23 @@ static void claim_done(struct store_request *request)
     struct store_claim *claim = container_of(request, struct store_claim, request);
     struct sched_lane *lane = container_of(claim, struct sched_lane, claim);
     struct sched *sched = lane->sched;
-    bool is_sweep = lane->is_sweep;
+    struct claim *claims = claim->claims;
+    bool is_sweep = lane->is_sweep, more = claim->more;
 
     lane->is_claiming = lane->is_sweep = false;
     sched->claims_out--;
     if (request->err)
         claim_failed(lane, request);
     else
-        lane->due_at = claim->more ? loop_wall_s(sched->options.loop) : claim->next_due;
+        lane->due_at = more ? loop_wall_s(sched->options.loop) : claim->next_due;
     lane->due_at = earlier(lane->due_at, lane->told_at);
     lane->told_at = 0;
-    if (is_sweep)
-        sweep_claimed(lane, claim->claims, claim->more);
-    else
-        take_claims(lane, claim->claims);
-    claim->claims = NULL;
-    if (!is_sweep && !request->err)
-        look_if_caught_up(lane, claim->more);
+    if (is_sweep) {
+        sweep_claimed(lane, claims, more);
+    } else if (!request->err) {
+        take_claims(lane, claims);
+        look_if_caught_up(lane, more);
+    }
     lane_run(lane);
     sched_check_idle(sched);
 }

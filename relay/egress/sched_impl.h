@@ -101,6 +101,10 @@ struct sched_lane {
 
     struct claim *redo; /* a kept connection was dead: at once over a new one */
 
+    /* Results on their way to the store: what is put off is known as queued again
+     * only then, and the dest's trouble must not be forgotten meanwhile. */
+    unsigned settling;
+
     struct sched_work *works; /* all connections, by lane_prev, lane_next */
     unsigned work_count;
     struct sched_work *idle; /* by idle_prev, idle_next; the last used first */
@@ -163,6 +167,7 @@ void lane_run(struct sched_lane *lane);   /* its turn; may free it */
 void lane_ready(struct sched_lane *lane); /* unless it stands in another line */
 /* Something is due at this time (wall s). */
 void sched_lane_due(struct sched_lane *lane, int64_t due_at);
+void lane_fill(struct sched_lane *lane); /* asks for more when its hand is nearly empty */
 void lane_plan_drop(struct sched_lane *lane);
 void lane_maybe_free(struct sched_lane **lane);
 void lane_arm(struct sched *sched); /* the timer of all waiting lanes */

@@ -54,7 +54,7 @@ void lane_maybe_free(struct sched_lane **lane)
 {
     struct sched_lane *l = *lane;
 
-    if (l->is_claiming || l->works || l->claims || l->redo || l->aside)
+    if (l->is_claiming || l->settling || l->works || l->claims || l->redo || l->aside)
         return;
     if (!l->sched->is_draining &&
         (l->due_at || l->lookup || (l->line != LINE_NONE && l->line != LINE_READY)))
@@ -196,8 +196,14 @@ static bool needs_claim(const struct sched_lane *lane)
         return false;
     if (lane->slot)
         return !has_in_hand(lane);
-    return lane->work_count > 0 && lane->line == LINE_NONE && !is_asleep(lane) &&
-           lane->claim_count <= lane->work_count && lane->claim_count < SCHED_CLAIM_MAX / 2;
+    return lane->work_count > 0 && !is_asleep(lane) && lane->claim_count <= lane->work_count &&
+           lane->claim_count < SCHED_CLAIM_MAX / 2;
+}
+
+void lane_fill(struct sched_lane *lane)
+{
+    if (needs_claim(lane))
+        lane_claim(lane, claim_size(lane));
 }
 
 /* A slot; with claims in hand, also a delivery. */
@@ -273,7 +279,6 @@ void lane_run(struct sched_lane *lane)
     work_hand_out(lane);
     if (needs_connection(lane))
         try_to_open(lane);
-    if (needs_claim(lane))
-        lane_claim(lane, claim_size(lane));
+    lane_fill(lane);
     end_turn(lane);
 }

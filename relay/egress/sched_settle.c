@@ -19,6 +19,7 @@
 struct settling {
     struct settling *next;
     struct sched *sched;
+    struct sched_lane *lane;
     struct arena arena; /* texts, and everything below */
     struct claim *claim;
     struct verdict *verdicts; /* claim->count */
@@ -54,6 +55,8 @@ static void settling_free(struct settling **item)
     struct settling *s = *item;
 
     *item = NULL;
+    s->lane->settling--;
+    lane_ready(s->lane); /* it may be empty now */
     if (s->dsn)
         message_unref(&s->dsn);
     claim_free(&s->claim);
@@ -307,11 +310,13 @@ void settle_abort(struct sched *sched)
 
 /* ---- verdicts ---- */
 
-static struct settling *settling_new(struct sched *sched, struct claim *claim)
+static struct settling *settling_new(struct sched_lane *lane, struct claim *claim)
 {
     struct settling *item = mem_alloc(sizeof(*item));
 
-    item->sched = sched;
+    item->sched = lane->sched;
+    item->lane = lane;
+    lane->settling++;
     item->claim = claim;
     arena_init(&item->arena);
     item->verdicts = arena_alloc(&item->arena, claim->count * sizeof(*item->verdicts));
@@ -425,7 +430,7 @@ void settle_results(struct sched_lane *lane, struct claim *claim,
     struct sched *sched = lane->sched;
     const struct envelope *envelope = &claim->message->envelope;
     struct ruling_terms terms = terms_of(sched);
-    struct settling *item = settling_new(sched, claim);
+    struct settling *item = settling_new(lane, claim);
     int64_t now_s = loop_wall_s(sched->options.loop);
 
     for (size_t i = 0; i < claim->count; i++) {
@@ -445,7 +450,7 @@ void settle_outage(struct sched_lane *lane, struct claim *claim)
     const struct sched_dest *dest = lane->dest;
     const struct envelope *envelope = &claim->message->envelope;
     struct ruling_terms terms = terms_of(sched);
-    struct settling *item = settling_new(sched, claim);
+    struct settling *item = settling_new(lane, claim);
     struct delivery_result result = {
         .outcome = dest->dest.last_trouble,
         .stage = dest->words.stage,

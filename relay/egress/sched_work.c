@@ -192,7 +192,13 @@ static void work_free(void *arg, struct delivery *delivery)
         give(work, lane_claim_next(lane));
     else
         keep(work);
-    lane_ready(lane); /* more to claim, or nothing left to wait for */
+    /* A lane that stands in line for another connection keeps its place there
+     * as long as it has mail for one. */
+    if (lane->claims || lane->redo)
+        lane_fill(lane);
+    else
+        lane_let_go(lane);
+    lane_ready(lane);
 }
 
 static void work_ended(void *arg, struct delivery *delivery, const struct outcome *trouble)
@@ -207,10 +213,11 @@ static void work_ended(void *arg, struct delivery *delivery, const struct outcom
     DL_DELETE2(sched->busy, work, all_prev, all_next);
     DL_DELETE2(lane->works, work, lane_prev, lane_next);
     lane->work_count--;
-    slot_back(sched, work->dest);
-    free(work);
     if (lane->work_count == 0 && lane->line != LINE_NONE && lane->line != LINE_READY)
         lane_give_back(lane);
+    sweep_begin(work->dest);
+    slot_back(sched, work->dest);
+    free(work);
     lane_ready(lane);
     sched_check_idle(sched);
 }
