@@ -128,6 +128,12 @@ enum err dest_message(struct dest *dest, uint64_t now_ms, uint64_t *out_retry_ms
     return ERR_AGAIN;
 }
 
+void dest_message_undo(struct dest *dest)
+{
+    if (dest->limits.rate_per_s > 0.0)
+        dest->tokens += 1.0;
+}
+
 unsigned dest_tokens(const struct dest *dest, uint64_t now_ms)
 {
     double tokens = tokens_now(dest, now_ms);

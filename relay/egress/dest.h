@@ -63,6 +63,7 @@ void dest_release(struct dest *dest, uint64_t now_ms);
 unsigned dest_room(const struct dest *dest, uint64_t now_ms);
 /* A token for one message over a held connection; as above. */
 enum err dest_message(struct dest *dest, uint64_t now_ms, uint64_t *out_retry_ms);
+void dest_message_undo(struct dest *dest); /* no message went: the token back */
 /* Whole tokens at hand (UINT_MAX: there is no rate). */
 unsigned dest_tokens(const struct dest *dest, uint64_t now_ms);
 

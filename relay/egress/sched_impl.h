@@ -83,6 +83,7 @@ struct sched_lane {
     struct route_lookup *lookup;
     struct sched_dest *dest; /* NULL: not known yet */
     struct sched_dest *slot; /* one of its slots is taken for what is being claimed */
+    bool has_token;          /* and a token of its rate */
 
     struct store_claim claim;
     bool is_claiming;

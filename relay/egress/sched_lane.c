@@ -206,20 +206,21 @@ void lane_fill(struct sched_lane *lane)
         lane_claim(lane, claim_size(lane));
 }
 
-/* A slot; with claims in hand, also a delivery. */
+/* A slot and a token; with claims in hand, also a delivery. */
 static void open_connection(struct sched_lane *lane)
 {
     uint64_t retry;
 
     if (!lane->slot && lane_take_slot(lane))
         return;
-    if (!has_in_hand(lane))
-        return;
-    if (lane_take_token(lane, lane->slot, &retry)) {
+    if (!lane->has_token && lane_take_token(lane, lane->slot, &retry)) {
         lane_drop_slot(lane);
         lane_throttle(lane, retry);
         return;
     }
+    lane->has_token = true;
+    if (!has_in_hand(lane))
+        return;
     work_start(lane);
     if (has_in_hand(lane))
         lane_ready(lane); /* another one, after the others had their turn */

@@ -38,9 +38,13 @@ void lane_drop_slot(struct sched_lane *lane)
 {
     struct sched_dest *dest = lane->slot;
 
+    if (!dest)
+        return;
     lane->slot = NULL;
-    if (dest)
-        slot_back(lane->sched, dest);
+    if (lane->has_token)
+        dest_message_undo(&dest->dest);
+    lane->has_token = false;
+    slot_back(lane->sched, dest);
 }
 
 /* ---- idle ones ---- */
@@ -260,6 +264,7 @@ void work_start(struct sched_lane *lane)
     work->lane = lane;
     work->dest = lane->slot; /* its reference and the slot go over */
     lane->slot = NULL;
+    lane->has_token = false;
     work->settings = sched->settings;
     work->turn = 1;
     DL_APPEND2(lane->works, work, lane_prev, lane_next);
