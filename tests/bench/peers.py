@@ -149,7 +149,7 @@ alias_maps =
 alias_database =
 local_recipient_maps =
 local_transport = error:none here
-smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject
+smtpd_relay_restrictions = {who}, reject
 smtpd_recipient_restrictions =
 smtp_tls_security_level = none
 biff = no
@@ -177,8 +177,6 @@ tls_ssl_options = NO_TICKET
 smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = cyrus
 smtpd_sasl_local_domain = relay.bench.test
-cyrus_sasl_config_path = {folder}/sasl
-smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_milters = unix:{folder}/milter/opendkim.sock
 milter_default_action = tempfail
 """
@@ -224,7 +222,7 @@ RequireSafeKeys no
 SASL_CONF = """
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
-sasldb_path: {folder}/sasl/sasldb2
+sasldb_path: {folder}/etc/sasl/sasldb2
 mech_list: PLAIN LOGIN
 """
 
@@ -244,7 +242,8 @@ class Postfix:
         log = ""
         if logs:
             log = f"maillog_file = {self.log}\nmaillog_file_prefixes = {self.folder}/log"
-        main = POSTFIX_MAIN.format(folder=self.folder, sink_port=sink_port, log=log)
+        main = POSTFIX_MAIN.format(folder=self.folder, sink_port=sink_port, log=log,
+                                   who="permit_sasl_authenticated" if signs else "permit_mynetworks")
         if signs:
             main += POSTFIX_SUBMISSION.format(folder=self.folder, keys=keys)
             self._make_submission(keys)
@@ -258,13 +257,13 @@ class Postfix:
             file.write(text)
 
     def _make_submission(self, keys):
-        os.makedirs(f"{self.folder}/sasl")
+        os.makedirs(f"{self.folder}/etc/sasl")  # where Debian's Postfix looks, whatever main.cf says
         os.makedirs(f"{self.folder}/milter")
         shutil.copy(keys.dkim, f"{self.folder}/milter/dkim.pem")
-        self._write("sasl/smtpd.conf", SASL_CONF.format(folder=self.folder))
+        self._write("etc/sasl/smtpd.conf", SASL_CONF.format(folder=self.folder))
         self._write("milter/opendkim.conf", OPENDKIM_CONF.format(
             folder=self.folder, domain=DOMAIN, selector=SELECTOR))
-        base = f"{self.folder}/sasl/sasldb2"
+        base = f"{self.folder}/etc/sasl/sasldb2"
         must(["saslpasswd2", "-c", "-p", "-f", base, "-u", "relay.bench.test", USER],
              input=PASSWORD + "\n")
         os.chown(base, 0, grp.getgrnam("postfix").gr_gid)
