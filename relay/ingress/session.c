@@ -10,6 +10,8 @@
 
 #define SESSION_OUT_MAX ((size_t)64 * 1024)
 
+#define SESSION_UNREAD_MAX ((size_t)32 * 1024)
+
 static void session_event(void *arg, struct stream *stream, enum stream_event event);
 
 static void session_destroy(struct session *session)
@@ -69,6 +71,15 @@ static void starttls(struct session *session)
     stream_pause(session->stream);
 }
 
+/* RFC 3207 4.2: what was learnt before the handshake counts no more, a login neither. */
+static void forget_login(struct session *session)
+{
+    session_auth_end(session);
+    session->access.user = NULL;
+    if (!session->service->is_local)
+        session->login[0] = '\0';
+}
+
 static void tls_done(struct session *session)
 {
     const struct tls_facts *facts = stream_tls_facts(session->stream);
@@ -77,6 +88,7 @@ static void tls_done(struct session *session)
     session->owes = SESSION_OWES_NOTHING;
     (void)snprintf(session->tls_words, sizeof(session->tls_words), "%s %s", facts->version,
                    facts->cipher);
+    forget_login(session);
     session_reset(session);
     if (session->service->tls_implicit)
         smtp_server_greet(session->machine, NULL);
@@ -153,6 +165,13 @@ static void handle(struct session *session, const struct smtp_server_event *even
     }
 }
 
+/* A client that asks and does not read its answers is not served further until
+ * it does: what is kept for it stays bounded, and its own sending stalls. */
+static bool is_choked(const struct session *session)
+{
+    return stream_pending(session->stream) > SESSION_UNREAD_MAX;
+}
+
 /* True when something moved. */
 static bool pump_once(struct session *session)
 {
@@ -162,6 +181,8 @@ static bool pump_once(struct session *session)
     struct str out;
     bool moved = false;
 
+    if (is_choked(session))
+        return false;
     if (in.len > 0 && session->owes != SESSION_OWES_ROOM && session->owes != SESSION_OWES_TLS) {
         size_t used = smtp_server_feed(session->machine, in, now);
         stream_consume(session->stream, used);
@@ -200,7 +221,7 @@ void session_pump(struct session *session)
     if (session->owes == SESSION_OWES_TLS) {
         if (!session->tls_begun && stream_pending(session->stream) == 0)
             tls_begin(session);
-    } else if (session->is_eof && session->owes == SESSION_OWES_NOTHING) {
+    } else if (session->is_eof && session->owes == SESSION_OWES_NOTHING && !is_choked(session)) {
         session_tell_end(session, STR("the client closed the connection"));
         session_close(session, false);
     } else if (session->owes == SESSION_OWES_ROOM) {
