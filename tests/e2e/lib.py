@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import traceback
+import urllib.parse
 
 WAYPOST = os.environ["WAYPOST"]
 SCRATCH = pathlib.Path(os.environ["SCRATCH"])
@@ -92,7 +93,7 @@ def wait_for(fact, timeout=15.0, what="it"):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {timeout * SLOW:.0f}s for {what}")
+            raise AssertionError(f"waited {timeout * SLOW:.0f}s for {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
@@ -279,6 +280,33 @@ class Waypost:
     def is_empty(self):
         return self.queue() == []
 
+    def listed(self, query=""):
+        """The same without a process, for polling; query: "state=held&lane=..."."""
+        found, after = [], ""
+        while True:
+            page = json.loads(self.get("/v1/queue?" + "&".join(q for q in (query, after) if q)))
+            found += page["messages"]
+            if not page["more"]:
+                return found
+            after = "after=" + page["after"]
+
+    def trace(self, handle):
+        """Every hop of a handle, over the API; [] when nothing is known of it yet."""
+        out = self.get("/v1/trace?handle=" + urllib.parse.quote(handle, safe=""), check=False) or ""
+        return [json.loads(line) for line in out.splitlines() if line.strip()]
+
+    def settled(self, handle, count=1, result=None, timeout=15, recipient=None):
+        """The settle hops of a message, once there are so many (of this result)."""
+
+        def look():
+            found = [h for h in self.trace(handle) if h["stage"] == "settle" and (not result or h["result"] == result)
+                     and (not recipient or h.get("to") == recipient)]
+            return found if len(found) >= count else None
+
+        return wait_for(look, timeout, lambda: f"{count} x {result or 'any outcome'} of {handle}, trace: "
+                        + " | ".join(f"{h['stage']} {h['result']} {h.get('reply') or h.get('fault') or h.get('text') or ''}"
+                                     for h in self.trace(handle))[-1500:])
+
     def hops(self, handle):
         out = self.cli("trace", handle, "--json", check=False).stdout
         return [json.loads(line) for line in out.splitlines() if line.strip()]
@@ -411,6 +439,11 @@ class Wire:
         self.send(stuffed + (b"" if stuffed.endswith(b"\r\n") or not stuffed else b"\r\n") + b".\r\n")
         return self.expect(begin)
 
+    def chunk(self, octets, begin, last=False):
+        """BDAT (RFC 3030): the chunk follows its command, and one reply answers both."""
+        self.send(b"BDAT %d%s\r\n" % (len(octets), b" LAST" if last else b"") + octets)
+        return self.expect(begin)
+
     def is_closed(self):
         """Waits for the end of the connection; what still came before it is in buffer."""
         try:
@@ -437,10 +470,15 @@ class Hop:
     data, content, quit; action a reply string ("451 4.7.1 later"), a list of actions
     used one a time (the last stays), a function(session, argument) -> action, or
     "drop" (reset), "close", "hang", "garbage", "partial".
+
+    It notes the sessions, the most at a time, their peers' addresses, which were
+    resumed TLS sessions, and every command. refuse: {mechanism: reply to AUTH}.
     """
 
     def __init__(self, stack, host="127.0.0.1", port=None, script=None, exts=None, cert=None, users=None,
-                 implicit=False, size=None):
+                 implicit=False, size=None, mechanisms=("PLAIN", "LOGIN"), refuse=None):
+        self.mechanisms, self.refuse = mechanisms, refuse or {}
+        self.most, self.peers, self.resumed = 0, [], []
         self.script = script or {}
         self.exts = exts if exts is not None else ["PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"]
         self.size, self.users, self.implicit = size, users, implicit
@@ -478,15 +516,18 @@ class Hop:
     def _accept(self):
         while not self.closing:
             try:
-                s, _ = self.listener.accept()
+                s, peer = self.listener.accept()
             except OSError:
                 return
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.peers.append(peer)
             threading.Thread(target=self._serve, args=(s,), daemon=True).start()
 
     def _serve(self, s):
         with self.lock:
             self.sessions += 1
             self.open.add(s)
+            self.most = max(self.most, len(self.open))
         session = _HopSession(self, s)
         try:
             session.run()
@@ -583,6 +624,7 @@ class _HopSession:
     def start_tls(self):
         self.s = self.hop.context.wrap_socket(self.s, server_side=True)
         self.tls = self.s.version()
+        self.hop.resumed.append(self.s.session_reused)
 
     def do_ehlo(self, rest):
         lines = ["hop.test"] + list(self.hop.exts)
@@ -591,7 +633,7 @@ class _HopSession:
         if self.hop.context and not self.tls:
             lines.append("STARTTLS")
         if self.hop.users is not None and (self.tls or not self.hop.context):
-            lines.append("AUTH PLAIN LOGIN")
+            lines.append("AUTH " + " ".join(self.hop.mechanisms))
         self.reset()
         self.act("ehlo", "\n".join(f"250{'-' if i < len(lines) - 1 else ' '}{l}" for i, l in enumerate(lines)), rest)
 
@@ -611,6 +653,9 @@ class _HopSession:
             self.act("auth", None, rest)
             return
         mechanism, _, initial = rest.partition(" ")
+        if mechanism.upper() in self.hop.refuse:
+            self.say(self.hop.refuse[mechanism.upper()])
+            return
         if mechanism.upper() == "PLAIN":
             if not initial:
                 self.say("334 ")
@@ -708,9 +753,10 @@ class Dns:
 
     zones: {"there.test": ["@ MX 10 mx1", "mx1 A 127.0.1.1"], ...}; names are
     relative to the zone. signed: the zones to sign with a trust anchor in unbound.
+    tampered: {zone: (old, new)}, changed in the zone after it was signed.
     """
 
-    def __init__(self, stack, zones, signed=()):
+    def __init__(self, stack, zones, signed=(), tampered=None):
         self.dir = folder("dns")
         self.nsd_port, self.port = free_port(), free_port()
         self.stack = stack
@@ -728,6 +774,8 @@ class Dns:
             if zone in signed:
                 served, anchor = self._sign(zone, file)
                 anchors.append(anchor)
+            if tampered and zone in tampered:
+                served.write_text(served.read_text().replace(*tampered[zone]))
             lines += ["zone:", f'  name: "{zone}"', f'  zonefile: "{served}"']
             stubs += ["stub-zone:", f'  name: "{zone}."', f"  stub-addr: 127.0.0.1@{self.nsd_port}"]
         (self.dir / "nsd.conf").write_text("\n".join(lines) + "\n")
