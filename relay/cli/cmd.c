@@ -10,6 +10,18 @@
 static const struct cmd cmds[] = {
     { "serve", "", "run the relay in the foreground", cmd_serve },
     { "check", "[--json] [FILE]", "validate the configuration and every file it names", cmd_check },
+    { "queue",
+      "list [FILTER]... [--limit N] [--json] [ID]...\n"
+      "show [--content] [--json] ID...\n"
+      "lanes [--limit N] [--json]\n"
+      "flush [--json] [LANE]\n"
+      "retry|hold|release|reroute [FILTER]... [--json] [ID]...\n"
+      "drop [FILTER]... [--all] [--json] [ID]...\n"
+      " FILTER: --lane LANE, --sender PATTERN, --recipient PATTERN, --user NAME,\n"
+      " --state STATE, --older-than 2h, --newer-than 30m, --deferred",
+      "mail that waits: shown, tried now, held, moved, dropped", cmd_queue },
+    { "trace", "[--limit N] [--json] HANDLE", "the whole path of a message, step by step",
+      cmd_trace },
     { "explain", "[--json] 'REPLY TEXT'", "what a mail server's reply means and what to do",
       cmd_explain },
     { "dkim",
@@ -61,7 +73,10 @@ static void print_forms(FILE *out, const struct cmd *cmd)
     if (rest.len == 0)
         (void)fprintf(out, "usage: waypost %s\n", cmd->name);
     while (str_next(&rest, '\n', &form)) {
-        (void)fprintf(out, "%-6s waypost %s " STR_FMT "\n", lead, cmd->name, STR_ARG(form));
+        if (str_starts(form, STR(" "))) /* a remark on the forms above it */
+            (void)fprintf(out, "%-14s" STR_FMT "\n", "", STR_ARG(form));
+        else
+            (void)fprintf(out, "%-6s waypost %s " STR_FMT "\n", lead, cmd->name, STR_ARG(form));
         lead = "";
     }
 }

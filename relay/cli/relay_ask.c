@@ -1,0 +1,118 @@
+/*
+ * relay_ask.c - requests to the relay's API.
+ */
+#include "relay/cli/relay_ask.h"
+
+#include <stdlib.h>
+
+/* Changing a million messages takes a while before the first byte of an answer. */
+#define PATIENCE_MS (30u * 60 * 1000)
+
+static char *join(struct str folder, const char *name)
+{
+    struct buf path;
+
+    buf_init(&path, 4096);
+    buf_printf(&path, STR_FMT "/%s", STR_ARG(folder), name);
+    return buf_take(&path, NULL);
+}
+
+int relay_ask_open(const char *conf_file, struct relay_ask *ask)
+{
+    *ask = (struct relay_ask){ .conf = cmd_conf(conf_file) };
+    if (!ask->conf)
+        return cmd_fail(EX_CONFIG,
+                        "the configuration tells where the relay is, and it cannot be used");
+    ask->socket = str_dup(ask->conf->api.socket);
+    ask->queue_folder = join(ask->conf->data, "queue");
+    ask->trace_folder = join(ask->conf->data, "trace");
+    return EX_OK;
+}
+
+void relay_ask_close(struct relay_ask *ask)
+{
+    free(ask->socket);
+    free(ask->queue_folder);
+    free(ask->trace_folder);
+    if (ask->conf)
+        conf_unref(&ask->conf);
+    *ask = (struct relay_ask){ 0 };
+}
+
+/* What the API says went wrong: {"error": "..."}. */
+static enum err refuse(const struct http_response *response, struct fault *fault)
+{
+    json_t *json =
+        json_loadb(response->body.len ? response->body.at : "", response->body.len, 0, NULL);
+    const char *words = json_string_value(json_object_get(json, "error"));
+    enum err err = response->status == 404   ? ERR_NOT_FOUND
+                   : response->status == 400 ? ERR_INVALID
+                   : response->status == 503 ? ERR_BUSY
+                                             : ERR_IO;
+
+    if (words)
+        err = fault_set(fault, err, "%s", words);
+    else
+        err = fault_set(fault, ERR_UNSUPPORTED, "the relay answered with HTTP status %u",
+                        response->status);
+    json_decref(json);
+    return err;
+}
+
+enum err relay_ask_call(const struct relay_ask *ask, const char *method, const char *path,
+                        http_chunk_fn *chunk, void *arg, struct http_response *response,
+                        struct fault *fault)
+{
+    struct http_request request = { .method = method,
+                                    .socket = ask->socket,
+                                    .path = path,
+                                    .timeout_ms = PATIENCE_MS,
+                                    .chunk = chunk,
+                                    .arg = arg };
+    enum err rc = http_call(&request, response, fault);
+
+    if (rc == ERR_NOT_FOUND || rc == ERR_REFUSED)
+        return ERR_REFUSED;
+    if (rc || (response->status >= 200 && response->status < 300))
+        return rc;
+    return refuse(response, fault);
+}
+
+json_t *relay_ask_json(const struct relay_ask *ask, const char *method, const char *path,
+                       enum err *out_err, struct fault *fault)
+{
+    struct http_response response;
+    json_t *json = NULL;
+
+    *out_err = relay_ask_call(ask, method, path, NULL, NULL, &response, fault);
+    if (!*out_err) {
+        json = json_loadb(response.body.len ? response.body.at : "", response.body.len, 0, NULL);
+        if (!json)
+            *out_err = fault_set(fault, ERR_CORRUPT, "the relay's answer is not JSON");
+    }
+    http_response_clear(&response);
+    return json;
+}
+
+void relay_ask_param(struct buf *path, const char *name, struct str value)
+{
+    bool is_first = str_chr(buf_view(path), '?') == path->len;
+
+    buf_printf(path, "%c%s=", is_first ? '?' : '&', name);
+    http_escape(path, value);
+}
+
+void relay_ask_say_direct(const struct relay_ask *ask)
+{
+    (void)cmd_fail(EX_OK,
+                   "the relay is not running (nobody listens on %s): reading " STR_FMT " directly",
+                   ask->socket, STR_ARG(ask->conf->data));
+}
+
+int relay_ask_say_down(const struct relay_ask *ask, const char *what)
+{
+    return cmd_fail(EX_UNAVAILABLE,
+                    "the relay is not running (nobody listens on %s), so nothing can be %s; "
+                    "start it (systemctl start waypost, or waypost serve) and ask again",
+                    ask->socket, what);
+}

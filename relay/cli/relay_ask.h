@@ -1,0 +1,41 @@
+/*
+ * relay_ask.h - asking the running relay, through the API on its unix socket.
+ *
+ * Where that is says the configuration. When nobody listens there the relay is
+ * down: commands that only read then look into its data folder themselves.
+ */
+#ifndef WAYPOST_CLI_RELAY_ASK_H
+#define WAYPOST_CLI_RELAY_ASK_H
+
+#include "relay/cli/cmd.h"
+#include "relay/net/http.h"
+
+#include <jansson.h>
+
+struct relay_ask {
+    struct conf *conf;
+    char *socket;
+    char *queue_folder, *trace_folder;
+};
+
+/* EX_OK, or EX_CONFIG with every mistake printed. */
+int relay_ask_open(const char *conf_file, struct relay_ask *ask);
+void relay_ask_close(struct relay_ask *ask);
+
+/* One request. ERR_OK: answered with 2xx. ERR_REFUSED: the relay is down. Anything
+ * else: `fault` has the sentence, the API's own when it answered. Clear the response. */
+enum err relay_ask_call(const struct relay_ask *ask, const char *method, const char *path,
+                        http_chunk_fn *chunk, void *arg, struct http_response *response,
+                        struct fault *fault);
+/* The answer as JSON; NULL with `fault` and *out_err set as above. */
+json_t *relay_ask_json(const struct relay_ask *ask, const char *method, const char *path,
+                       enum err *out_err, struct fault *fault);
+
+/* Append "&name=value" or "?name=value". */
+void relay_ask_param(struct buf *path, const char *name, struct str value);
+
+/* "not running, so ..." on standard error, for commands that read / that change. */
+void relay_ask_say_direct(const struct relay_ask *ask);
+int relay_ask_say_down(const struct relay_ask *ask, const char *what);
+
+#endif
