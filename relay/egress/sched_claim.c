@@ -68,10 +68,14 @@ static bool was_tried(const struct sched_lane *lane, const struct claim *claim)
 
 static void take_claims(struct sched_lane *lane, struct claim *claims)
 {
+    uint64_t bytes = 0, count = 0;
+
     while (claims) {
         struct claim *claim = claims;
         claims = claim->next;
         claim->next = NULL;
+        bytes += claim->message->envelope.size_bytes;
+        count++;
         if (was_tried(lane, claim)) {
             claim->next = lane->aside;
             lane->aside = claim;
@@ -82,6 +86,8 @@ static void take_claims(struct sched_lane *lane, struct claim *claims)
         lane->claims_last = &claim->next;
         lane->claim_count++;
     }
+    if (count)
+        lane->claim_bytes = bytes / count;
 }
 
 /* Everything that was put off has been claimed, or too much of it comes back. */

@@ -380,7 +380,7 @@ void dest_hear(struct sched_lane *lane, struct sched_dest *dest,
         if (!dest->down_since_s)
             dest->down_since_s = loop_wall_s(loop);
         lane_plan_drop(lane); /* its hosts may have changed by the next probe */
-        sched_tell_asleep(lane, dest, result);
+        sched_tell_asleep(lane, dest, result, before == DEST_READY);
     }
     if (dest->dest.state == DEST_READY)
         dest->down_since_s = 0;

@@ -79,12 +79,12 @@ void sched_tell_alarm(const struct sched_lane *lane, const struct delivery_resul
 }
 
 void sched_tell_asleep(const struct sched_lane *lane, const struct sched_dest *dest,
-                       const struct delivery_result *result)
+                       const struct delivery_result *result, bool is_new)
 {
     struct loop *loop = lane->sched->options.loop;
     struct hop hop = hop_of_result(lane, result);
 
-    hop.weight = HOP_WARNING;
+    hop.weight = is_new ? HOP_EVENT : HOP_DETAIL;
     hop.stage = STAGE_WAIT;
     hop.text = STR("the place is left alone until its next probe");
     hop.next_us = loop_wall_us(loop);

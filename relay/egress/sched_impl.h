@@ -92,6 +92,7 @@ struct sched_lane {
 
     struct claim *claims, **claims_last; /* in hand, to be sent */
     unsigned claim_count;
+    uint64_t claim_bytes; /* of a message, as the last claim found them */
     /* A sweep put entries off: once the place is back they are claimed before they
      * are due. Those met again meanwhile are kept aside, or they would be tried
      * over and over. */
@@ -117,9 +118,8 @@ struct sched_work {
     struct sched_dest *dest;
     struct delivery *delivery;
     const struct sched_settings *settings; /* it began with */
-    bool is_idle, is_quitting;
-    bool is_redone; /* its last claim was taken back: it was dead */
-    unsigned turn;  /* messages since it was opened or nobody else waited */
+    bool is_idle;
+    unsigned turn; /* messages since it was opened or nobody else waited */
     struct timer reuse_timer;
     struct sched_work *lane_prev, *lane_next;
     struct sched_work *idle_prev, *idle_next;
@@ -229,9 +229,9 @@ void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more);
 void sched_tell_route(const struct sched_lane *lane, const struct claim *claim);
 void sched_tell_wait(const struct sched_lane *lane, const struct claim *claim, struct str why);
 void sched_tell_alarm(const struct sched_lane *lane, const struct delivery_result *result);
-/* A place was put to sleep. */
+/* A place was put to sleep, or stays so after a probe. */
 void sched_tell_asleep(const struct sched_lane *lane, const struct sched_dest *dest,
-                       const struct delivery_result *result);
+                       const struct delivery_result *result, bool is_new);
 void sched_tell_trouble(const struct sched *sched, enum stage stage, struct str lane,
                         struct str text, struct str fault);
 

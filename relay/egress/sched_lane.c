@@ -5,6 +5,7 @@
 #include "relay/egress/sched_impl.h"
 
 #define NO_ROUTE_RETRY_S 60
+#define CLAIM_BYTES ((uint64_t)1 << 20) /* no more than this, and one, at once */
 
 /* ---- the table ---- */
 
@@ -185,6 +186,8 @@ static size_t claim_size(const struct sched_lane *lane)
 
     if (dest->state != DEST_READY)
         return 1;
+    if (lane->claim_bytes > CLAIM_BYTES / SCHED_CLAIM_MAX)
+        return 1 + (size_t)(CLAIM_BYTES / lane->claim_bytes);
     if (rate > 0.0 && rate * 2.0 < SCHED_CLAIM_MAX)
         return 1 + (size_t)(rate * 2.0);
     return SCHED_CLAIM_MAX;
@@ -280,6 +283,8 @@ void lane_run(struct sched_lane *lane)
     work_hand_out(lane);
     if (needs_connection(lane))
         try_to_open(lane);
+    else if (lane->line == LINE_NONE && !lane->lookup && is_asleep(lane) && lane_is_due(lane))
+        lane_block(lane, lane->dest->dest.wake_at_ms); /* a connection that hangs is no probe */
     lane_fill(lane);
     end_turn(lane);
 }

@@ -66,7 +66,6 @@ static void unidle(struct sched_work *work)
 void work_quit(struct sched_work *work)
 {
     unidle(work);
-    work->is_quitting = true;
     delivery_quit(work->delivery);
 }
 
@@ -147,6 +146,16 @@ static bool is_dead_reuse(const struct sched_work *work, const struct claim *cla
     return true;
 }
 
+/* The relay stops, and nothing of this claim was tried: due again at once. */
+static bool is_untouched(const struct sched *sched, const struct claim *claim,
+                         const struct delivery_result *results)
+{
+    for (size_t i = 0; i < claim->count; i++)
+        if (results[i].attempted || results[i].outcome.result != RESULT_LATER)
+            return false;
+    return sched->is_aborting;
+}
+
 /* The one result that says most about the place. */
 static const struct delivery_result *telling(const struct claim *claim,
                                              const struct delivery_result *results)
@@ -176,6 +185,10 @@ static void work_done(void *arg, struct delivery *delivery, struct claim *claim,
         lane->redo = claim;
         return;
     }
+    if (is_untouched(lane->sched, claim, results)) {
+        store_unclaim(lane->sched->options.store, &claim);
+        return;
+    }
     dest_hear(lane, work->dest, telling(claim, results), &claim->message->envelope.id);
     settle_results(lane, claim, results);
 }
@@ -188,7 +201,6 @@ static void work_free(void *arg, struct delivery *delivery)
 
     (void)delivery;
     if (is_used_up(work)) {
-        work->is_quitting = true;
         delivery_quit(work->delivery);
         return;
     }

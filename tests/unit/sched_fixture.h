@@ -462,8 +462,11 @@ static void submit(const char *lane, const char *sender, uint8_t notify)
 
 static void submit_many(const char *lane, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         submit(lane, "a@here.test", 0);
+        if (i % 1000 == 999)
+            virtual_turn(); /* let the answers go */
+    }
 }
 
 /* ---- life ---- */

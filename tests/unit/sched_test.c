@@ -542,6 +542,7 @@ static void aborting_ends_at_once(void **state)
     virtual_run(1);
     assert_true(fx.is_idle);
     assert_int_equal(health().messages, 50);
+    assert_int_equal(fx.settle_calls, 0); /* nothing was tried: nothing to write down */
     sched_free(&fx.sched);
 }
 

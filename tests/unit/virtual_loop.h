@@ -54,7 +54,7 @@ static void virtual_turn(void)
     } while (mailbox_drain(&virtual_loop.mailbox) > 0 || virtual_loop.deferred);
 }
 
-static void virtual_run(uint64_t ms)
+static inline void virtual_run(uint64_t ms)
 {
     uint64_t end = virtual_loop.now_ms + ms, due;
 
