@@ -64,7 +64,7 @@ static bool try_window(struct lmdb *l, struct message *message, const uint32_t *
         due_at = due < due_at ? due : due_at;
     }
     pthread_mutex_lock(&l->lock);
-    struct lane *lane = lane_get(l, name, true);
+    struct lane *lane = index_lane(l, name, true);
     bool has_room = part_has_room(l, lane, bucket, bytes);
     if (has_room) {
         struct part *part = part_new(l, &envelope->id, lane, PART_LOOSE);
@@ -305,7 +305,7 @@ static void add_dsn(struct lmdb *l, struct message *dsn)
 static struct part *leased_part(struct lmdb *l, const struct claim *claim)
 {
     pthread_mutex_lock(&l->lock);
-    struct lane *lane = lane_get(l, str_of(claim->lane), false);
+    struct lane *lane = index_lane(l, str_of(claim->lane), false);
     struct part *part = lane ? part_find(l, &claim->message->envelope.id, lane) : NULL;
     pthread_mutex_unlock(&l->lock);
     return part && part->state == PART_LEASED ? part : NULL;

@@ -108,7 +108,7 @@ void batch_spill(struct lmdb *l, struct part *part)
 void batch_quarantine(struct lmdb *l, const struct msgid *id, const char *why)
 {
     pthread_mutex_lock(&l->lock);
-    bool is_new = corrupt_add(l, id);
+    bool is_new = index_corrupt(l, id);
     pthread_mutex_unlock(&l->lock);
     if (!is_new)
         return;
@@ -174,14 +174,14 @@ enum err batch_begin(struct lmdb *l, struct fault *fault)
 static void apply_effect(struct lmdb *l, const struct effect *effect)
 {
     bool is_news = effect->due_at || effect->queued > 0 || effect->held > 0;
-    struct lane *lane = lane_get(l, effect->lane, is_news);
+    struct lane *lane = index_lane(l, effect->lane, is_news);
 
     if (!lane)
         return;
     lane->queued += (uint64_t)effect->queued;
     lane->held += (uint64_t)effect->held;
     if (effect->due_at)
-        lane_add_due(l, lane, effect->due_at);
+        index_add(l, lane, effect->due_at);
 }
 
 void batch_count_lane(struct lmdb *l, struct str lane, bool is_held)
@@ -207,7 +207,7 @@ static void finish_spilled(struct lmdb *l, struct part *part)
     part_forget(l, part);
     if (part->state != PART_WINDOW)
         return;
-    lane_add_due(l, part->lane, part->due_at);
+    index_add(l, part->lane, part->due_at);
     part_free(l, part);
 }
 
@@ -231,11 +231,11 @@ static void tell_lanes(struct lmdb *l)
     struct batch *batch = &l->batch;
 
     for (size_t i = 0; i < batch->effect_count; i++) {
-        struct lane *lane = lane_get(l, batch->effects[i].lane, false);
+        struct lane *lane = index_lane(l, batch->effects[i].lane, false);
         if (!lane)
             continue;
-        lane_tell(l, lane);
-        lane_sweep(l, lane);
+        index_tell(l, lane);
+        index_sweep(l, lane);
     }
 }
 

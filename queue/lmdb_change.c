@@ -173,7 +173,7 @@ static enum err drop_unreadable(struct lmdb *l, struct page *page, const struct 
     l->batch.state.messages--;
     page->messages++;
     pthread_mutex_lock(&l->lock);
-    corrupt_remove(l, id);
+    index_mended(l, id);
     pthread_mutex_unlock(&l->lock);
     return ERR_OK;
 }

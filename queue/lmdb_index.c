@@ -16,7 +16,7 @@
 
 /* ---- lanes ------------------------------------------------------------------ */
 
-struct lane *lane_get(struct lmdb *l, struct str name, bool make)
+struct lane *index_lane(struct lmdb *l, struct str name, bool make)
 {
     struct lane *lane;
 
@@ -30,7 +30,7 @@ struct lane *lane_get(struct lmdb *l, struct str name, bool make)
     return lane;
 }
 
-void lane_sweep(struct lmdb *l, struct lane *lane)
+void index_sweep(struct lmdb *l, struct lane *lane)
 {
     if (!l->scan_done || lane->queued || lane->held || lane->parts || lane->cold)
         return;
@@ -52,16 +52,16 @@ static int64_t window_due(const struct lane *lane)
     return least;
 }
 
-int64_t lane_due(const struct lane *lane)
+int64_t index_lane_due(const struct lane *lane)
 {
     int64_t due = window_due(lane);
 
     return due && (!lane->index_due || due < lane->index_due) ? due : lane->index_due;
 }
 
-void lane_tell(struct lmdb *l, struct lane *lane)
+void index_tell(struct lmdb *l, struct lane *lane)
 {
-    int64_t due = lane_due(lane);
+    int64_t due = index_lane_due(lane);
 
     if (due && (!lane->told || due < lane->told) && l->ready)
         l->ready(l->ready_arg, lane->name, due);
@@ -74,7 +74,7 @@ static void lower(int64_t *least, int64_t due)
         *least = due;
 }
 
-void lane_add_due(struct lmdb *l, struct lane *lane, int64_t due_at)
+void index_add(struct lmdb *l, struct lane *lane, int64_t due_at)
 {
     int64_t due = due_at > 0 ? due_at : 1; /* 0 means none */
 
@@ -174,10 +174,10 @@ void part_unblock(struct lmdb *l, struct part *part)
 {
     if (!part->blocked)
         return;
-    struct lane *lane = lane_get(l, str_of(part->blocked), false);
+    struct lane *lane = index_lane(l, str_of(part->blocked), false);
     if (lane) {
-        lane_add_due(l, lane, part->due_at);
-        lane_tell(l, lane);
+        index_add(l, lane, part->due_at);
+        index_tell(l, lane);
     }
     free(part->blocked);
     part->blocked = NULL;
@@ -251,7 +251,7 @@ void part_leave(struct lmdb *l, struct part *part)
 
 /* ---- records that cannot be read ----------------------------------------------- */
 
-bool corrupt_add(struct lmdb *l, const struct msgid *id)
+bool index_corrupt(struct lmdb *l, const struct msgid *id)
 {
     struct corrupt_id *item;
 
@@ -265,7 +265,7 @@ bool corrupt_add(struct lmdb *l, const struct msgid *id)
     return true;
 }
 
-void corrupt_remove(struct lmdb *l, const struct msgid *id)
+void index_mended(struct lmdb *l, const struct msgid *id)
 {
     struct corrupt_id *item;
 

@@ -103,7 +103,7 @@ static void open_mending(struct letter *letter)
     }
     if (rc) { /* nothing was mended: due again, and found again */
         pthread_mutex_lock(&l->lock);
-        lane_add_due(l, m->part->lane, m->due_at);
+        index_add(l, m->part->lane, m->due_at);
         part_free(l, m->part);
         pthread_mutex_unlock(&l->lock);
         space_failed(l, rc, &fault);

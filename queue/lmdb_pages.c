@@ -72,7 +72,7 @@ static void finish_scan(struct lmdb *l)
     pthread_mutex_lock(&l->lock);
     l->scan_done = true;
     HASH_ITER (hh, l->lanes, lane, next)
-        lane_sweep(l, lane);
+        index_sweep(l, lane);
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -188,7 +188,7 @@ static struct lane_info info_of(const struct lane *lane)
         .lane = str_dup(str_make(lane->name, lane->name_len)),
         .queued = lane->queued,
         .held = lane->held,
-        .next_due = lane_due(lane),
+        .next_due = index_lane_due(lane),
         .leased = lane->leased > 0,
     };
 }
@@ -260,7 +260,8 @@ static void collect_lanes(struct lmdb *l, struct store_lanes *lanes)
             keep_least(lanes, lane);
     }
     for (size_t i = 0; i < lanes->count; i++)
-        lanes->lanes[i].oldest = oldest_in_window(lane_get(l, str_of(lanes->lanes[i].lane), false));
+        lanes->lanes[i].oldest =
+            oldest_in_window(index_lane(l, str_of(lanes->lanes[i].lane), false));
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -126,7 +126,7 @@ static int find_lanes(struct lmdb *l, MDB_cursor *cursor)
             rc = mdb_cursor_get(cursor, &key, &nothing, MDB_NEXT);
             continue;
         }
-        lane_add_due(l, lane_get(l, name, true), due);
+        index_add(l, index_lane(l, name, true), due);
         /* lane, 00, bucket + 1: or, behind bucket 255, lane, 01 */
         memcpy(next, name.at, name.len);
         next[name.len] = bucket < 255 ? 0 : 1;

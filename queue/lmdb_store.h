@@ -12,12 +12,12 @@
 #include "queue/record.h"
 #include "queue/store_backend.h"
 #include "queue/store_rules.h"
-
 #include "relay/base/arena.h"
+#include "relay/base/container.h"
+#include "relay/base/hash.h"
 
 #include <lmdb.h>
 #include <stdatomic.h>
-#include <uthash.h>
 
 #define LMDB_CHUNK 4080 /* one page: a larger value needs a run of free pages to be found */
 #define LMDB_DUE_KEY_MAX (LANE_MAX + 1 + 1 + 8 + MSGID_BYTES)
@@ -231,11 +231,11 @@ enum err lmdb_del_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envel
                       struct due_key key, struct fault *fault);
 
 /* ---- lmdb_index.c: all with the lock held ---- */
-struct lane *lane_get(struct lmdb *l, struct str name, bool make);
-void lane_sweep(struct lmdb *l, struct lane *lane); /* frees it when nothing is there */
-int64_t lane_due(const struct lane *lane);
-void lane_tell(struct lmdb *l, struct lane *lane);
-void lane_add_due(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
+struct lane *index_lane(struct lmdb *l, struct str name, bool make);
+void index_sweep(struct lmdb *l, struct lane *lane); /* frees it when nothing is there */
+int64_t index_lane_due(const struct lane *lane);
+void index_tell(struct lmdb *l, struct lane *lane);
+void index_add(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane);
 struct part *part_first(struct lmdb *l, const struct msgid *id);
 struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
@@ -246,8 +246,8 @@ void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW 
 void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */
 void part_forget(struct lmdb *l, struct part *part); /* it is indexed: the message can go */
 void part_unblock(struct lmdb *l, struct part *part);
-bool corrupt_add(struct lmdb *l, const struct msgid *id); /* false: known already */
-void corrupt_remove(struct lmdb *l, const struct msgid *id);
+bool index_corrupt(struct lmdb *l, const struct msgid *id); /* false: known already */
+void index_mended(struct lmdb *l, const struct msgid *id);
 
 /* ---- lmdb_claim.c ---- */
 void lmdb_claim(struct store *store, struct store_claim *request);

@@ -55,7 +55,7 @@ void writer_post(struct store *store, struct store_request *request)
 
 static void open_stop(struct letter *letter)
 {
-    struct lmdb *l = (struct lmdb *)(void *)((char *)letter - offsetof(struct lmdb, stop));
+    struct lmdb *l = container_of(letter, struct lmdb, stop);
 
     l->stopping = true;
 }
@@ -209,7 +209,7 @@ static void run_batch(struct lmdb *l)
 /* Somebody asked how we are while we were not fine: can we write again? */
 static void open_recheck(struct letter *letter)
 {
-    struct lmdb *l = (struct lmdb *)(void *)((char *)letter - offsetof(struct lmdb, recheck));
+    struct lmdb *l = container_of(letter, struct lmdb, recheck);
     struct fault fault;
 
     pthread_mutex_lock(&l->lock);

@@ -2,6 +2,7 @@
  * store.c - the front of every backend: requests checked in, counted, answered.
  */
 #include "queue/store_backend.h"
+#include "relay/base/container.h"
 
 #include <stdlib.h>
 
@@ -33,8 +34,7 @@ static void begin(struct store *store, struct store_request *request, enum store
 
 static void open_answer(struct letter *letter)
 {
-    struct store_request *request =
-        (struct store_request *)(void *)((char *)letter - offsetof(struct store_request, letter));
+    struct store_request *request = container_of(letter, struct store_request, letter);
 
     request->done(request);
 }

@@ -49,7 +49,8 @@ struct store_options {
     struct pool *pool;   /* disk class */
     struct hop_ring
         *ring; /* for the writer thread's own hops (quarantine, disk full); may be NULL */
-    int64_t (*wall_us)(void); /* NULL: clock_wall_us; the simulation passes its own */
+    /* NULL: clock_wall_us; the simulation passes its own. Called on store threads too. */
+    int64_t (*wall_us)(void);
 };
 
 /* ---- what callers ask for ---- */

@@ -2,304 +2,30 @@
  * store_mem.c - the queue in memory: for tests, the simulation and the dev relay.
  *
  * Everything is done inside the call, under one lock; only the answers are
- * letters. A lane has a heap of due items for each group of senders; an item
- * stands for all waiting recipients of one message in that lane. After every
- * change of a message its items are simply made anew.
+ * letters. mem_store.c keeps the lanes and messages.
  */
-#include "queue/store_backend.h"
-#include "queue/store_rules.h"
+#include "queue/mem_store.h"
 #include "relay/base/clock.h"
-#include "relay/base/timers.h"
 
 #include <stdlib.h>
-#include <uthash.h>
-
-struct mem_item {
-    struct timer timer; /* due_ms holds wall seconds here: only the heap is used */
-    struct mem_item *next;
-    struct mem_lane *lane;
-    struct mem_entry *entry;
-};
-
-struct mem_lane {
-    char *name;
-    struct timers due[STORE_BUCKETS];
-    unsigned turn;         /* the bucket that a claim looks at first */
-    uint64_t queued, held; /* recipients */
-    uint64_t leased;
-    int64_t told; /* earliest due time that the watcher or a claimer knows; 0: none */
-    UT_hash_handle hh;
-};
-
-struct mem_entry {
-    struct msgid id;
-    struct message *message;       /* as it is now; replaced when shared and changed */
-    bool *leased, *retry;          /* per recipient */
-    struct mem_item *items;        /* one for each lane with something to claim */
-    struct mem_entry *prev, *next; /* by id */
-    UT_hash_handle hh;
-};
-
-struct store_mem {
-    struct store store;
-    pthread_mutex_t lock; /* of everything below */
-    int64_t (*wall_us)(void);
-    uint64_t quota_bytes, queued_bytes;
-    struct mem_lane *lanes;
-    struct mem_entry *entries;
-    struct mem_entry *first, *last;
-    uint64_t queued, held;
-    store_ready_fn *ready;
-    void *ready_arg;
-};
 
 static struct store_mem *mem_of(struct store *store) { return (struct store_mem *)(void *)store; }
 
 static int64_t now_s(struct store_mem *mem) { return mem->wall_us() / 1000000; }
-
-/* ---- lanes --------------------------------------------------------------- */
-
-static struct mem_lane *lane_get(struct store_mem *mem, struct str name, bool make)
-{
-    struct mem_lane *lane;
-
-    HASH_FIND(hh, mem->lanes, name.at, name.len, lane);
-    if (lane || !make)
-        return lane;
-    lane = mem_alloc(sizeof(*lane));
-    lane->name = str_dup(name);
-    for (size_t i = 0; i < STORE_BUCKETS; i++)
-        timers_init(&lane->due[i]);
-    HASH_ADD_KEYPTR(hh, mem->lanes, lane->name, name.len, lane);
-    return lane;
-}
-
-static void lane_free(struct store_mem *mem, struct mem_lane *lane)
-{
-    HASH_DELETE(hh, mem->lanes, lane);
-    for (size_t i = 0; i < STORE_BUCKETS; i++)
-        timers_clear(&lane->due[i]);
-    free(lane->name);
-    free(lane);
-}
-
-static struct mem_item *bucket_first(const struct mem_lane *lane, size_t bucket)
-{
-    const struct timers *due = &lane->due[bucket];
-
-    return due->count ? (struct mem_item *)(void *)due->heap[0] : NULL;
-}
-
-static int64_t lane_due(const struct mem_lane *lane)
-{
-    int64_t least = 0;
-
-    for (size_t i = 0; i < STORE_BUCKETS; i++) {
-        struct mem_item *item = bucket_first(lane, i);
-        int64_t due = item ? (int64_t)item->timer.due_ms : 0;
-        if (item && (!least || due < least))
-            least = due ? due : 1;
-    }
-    return least;
-}
-
-static void lane_tell(struct store_mem *mem, struct mem_lane *lane)
-{
-    int64_t due = lane_due(lane);
-
-    if (due && (!lane->told || due < lane->told) && mem->ready)
-        mem->ready(mem->ready_arg, lane->name, due);
-    lane->told = due;
-}
-
-/* ---- entries ------------------------------------------------------------- */
-
-static void drop_items(struct mem_entry *entry)
-{
-    unsigned bucket = rules_bucket(&entry->message->envelope);
-
-    while (entry->items) {
-        struct mem_item *item = entry->items;
-        entry->items = item->next;
-        timer_stop(&item->lane->due[bucket], &item->timer);
-        free(item);
-    }
-}
-
-static struct mem_item *item_for(struct mem_entry *entry, struct mem_lane *lane)
-{
-    struct mem_item *item = entry->items;
-
-    while (item && item->lane != lane)
-        item = item->next;
-    if (item)
-        return item;
-    item = mem_alloc(sizeof(*item));
-    item->lane = lane;
-    item->entry = entry;
-    item->next = entry->items;
-    entry->items = item;
-    return item;
-}
-
-static void make_items(struct store_mem *mem, struct mem_entry *entry)
-{
-    const struct envelope *envelope = &entry->message->envelope;
-    unsigned bucket = rules_bucket(envelope);
-
-    for (size_t i = 0; i < envelope->recipient_count; i++) {
-        const struct recipient *r = &envelope->recipients[i];
-        if (r->state != RECIPIENT_QUEUED || entry->leased[i])
-            continue;
-        struct mem_lane *lane = lane_get(mem, r->lane, true);
-        struct mem_item *item = item_for(entry, lane);
-        uint64_t due = r->due_at > 0 ? (uint64_t)r->due_at : 0;
-        if (!timer_is_running(&item->timer) || due < item->timer.due_ms)
-            timer_start(&lane->due[bucket], &item->timer, due, NULL, NULL);
-    }
-}
-
-/* Count the entry's recipients in (by 1) or out (by -1). */
-static void tally(struct store_mem *mem, struct mem_entry *entry, int64_t by)
-{
-    const struct envelope *envelope = &entry->message->envelope;
-
-    for (size_t i = 0; i < envelope->recipient_count; i++) {
-        const struct recipient *r = &envelope->recipients[i];
-        if (r->state != RECIPIENT_QUEUED && r->state != RECIPIENT_HELD)
-            continue;
-        struct mem_lane *lane = lane_get(mem, r->lane, true);
-        bool is_held = r->state == RECIPIENT_HELD;
-        *(is_held ? &lane->held : &lane->queued) += (uint64_t)by;
-        *(is_held ? &mem->held : &mem->queued) += (uint64_t)by;
-        if (entry->leased[i])
-            lane->leased += (uint64_t)by;
-    }
-}
-
-/* Every change of an entry happens between these two. */
-static void entry_open(struct store_mem *mem, struct mem_entry *entry)
-{
-    tally(mem, entry, -1);
-    drop_items(entry);
-}
-
-static void entry_close(struct store_mem *mem, struct mem_entry *entry)
-{
-    struct mem_item *item;
-
-    tally(mem, entry, 1);
-    make_items(mem, entry);
-    for (item = entry->items; item; item = item->next)
-        lane_tell(mem, item->lane);
-}
-
-/* Lanes that an entry has left may be empty now. */
-static void sweep_lane(struct store_mem *mem, struct str name)
-{
-    struct mem_lane *lane = lane_get(mem, name, false);
-
-    if (lane && lane->queued == 0 && lane->held == 0)
-        lane_free(mem, lane);
-    else if (lane)
-        lane->told = lane_due(lane);
-}
-
-static void entry_link(struct store_mem *mem, struct mem_entry *entry)
-{
-    struct mem_entry *before = mem->last;
-
-    while (before && msgid_cmp(&before->id, &entry->id) > 0)
-        before = before->prev;
-    entry->prev = before;
-    entry->next = before ? before->next : mem->first;
-    *(entry->next ? &entry->next->prev : &mem->last) = entry;
-    *(before ? &before->next : &mem->first) = entry;
-    HASH_ADD(hh, mem->entries, id, sizeof(entry->id), entry);
-}
-
-static uint64_t cost_of(const struct message *message)
-{
-    return rules_cost(&message->envelope, message->head_len + body_size(message->body));
-}
-
-static void entry_add(struct store_mem *mem, struct message *message)
-{
-    struct mem_entry *entry = mem_alloc(sizeof(*entry));
-    size_t count = message->envelope.recipient_count;
-
-    entry->id = message->envelope.id;
-    entry->message = message_ref(message);
-    entry->leased = mem_alloc(count + 1);
-    entry->retry = mem_alloc(count + 1);
-    mem->queued_bytes += cost_of(message);
-    entry_link(mem, entry);
-    entry_close(mem, entry);
-}
-
-/* Opened already (no items, not counted). */
-static void entry_free(struct store_mem *mem, struct mem_entry *entry)
-{
-    mem->queued_bytes -= cost_of(entry->message);
-    HASH_DELETE(hh, mem->entries, entry);
-    *(entry->prev ? &entry->prev->next : &mem->first) = entry->next;
-    *(entry->next ? &entry->next->prev : &mem->last) = entry->prev;
-    message_unref(&entry->message);
-    free(entry->leased);
-    free(entry->retry);
-    free(entry);
-}
-
-static struct mem_entry *entry_find(struct store_mem *mem, const struct msgid *id)
-{
-    struct mem_entry *entry;
-
-    HASH_FIND(hh, mem->entries, id, sizeof(*id), entry);
-    return entry;
-}
-
-/* Messages are immutable once others can see them: make a version of our own. */
-static struct envelope *entry_own(struct mem_entry *entry)
-{
-    struct message *old = entry->message;
-    struct message *own = message_new();
-
-    envelope_copy(&own->envelope, &old->envelope);
-    own->head = str_dup(str_make(old->head, old->head_len));
-    own->head_len = old->head_len;
-    own->body = body_ref(old->body);
-    own->own_signatures = old->own_signatures;
-    message_unref(&entry->message);
-    entry->message = own;
-    return &own->envelope;
-}
-
-/* An entry was changed: it lives on, or goes. */
-static void entry_done(struct store_mem *mem, struct mem_entry *entry)
-{
-    struct message *message = message_ref(entry->message);
-
-    if (rules_is_open(&message->envelope))
-        entry_close(mem, entry);
-    else
-        entry_free(mem, entry);
-    for (size_t i = 0; i < message->envelope.recipient_count; i++)
-        sweep_lane(mem, message->envelope.recipients[i].lane);
-    message_unref(&message);
-}
 
 /* ---- requests ------------------------------------------------------------ */
 
 static enum err take(struct store_mem *mem, struct message *message, bool within_quota,
                      struct fault *fault)
 {
-    if (entry_find(mem, &message->envelope.id))
+    if (mem_entry_find(mem, &message->envelope.id))
         return fault_set(fault, ERR_EXISTS, "the queue has a message with this id");
-    if (within_quota && mem->quota_bytes && mem->queued_bytes + cost_of(message) > mem->quota_bytes)
+    if (within_quota && mem->quota_bytes &&
+        mem->queued_bytes + mem_cost(message) > mem->quota_bytes)
         return fault_set(fault, ERR_FULL, "the queue is full: %llu bytes of %llu",
                          (unsigned long long)mem->queued_bytes,
                          (unsigned long long)mem->quota_bytes);
-    entry_add(mem, message);
+    mem_entry_add(mem, message);
     return ERR_OK;
 }
 
@@ -323,7 +49,7 @@ static struct claim *claim_item(struct store_mem *mem, struct mem_item *item, in
     uint32_t *indexes = mem_alloc(envelope->recipient_count * sizeof(*indexes));
     size_t count = 0;
 
-    entry_open(mem, entry);
+    mem_entry_open(mem, entry);
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         const struct recipient *r = &envelope->recipients[i];
         if (r->state != RECIPIENT_QUEUED || entry->leased[i] || r->due_at > now ||
@@ -332,7 +58,7 @@ static struct claim *claim_item(struct store_mem *mem, struct mem_item *item, in
         entry->leased[i] = true;
         indexes[count++] = (uint32_t)i;
     }
-    entry_close(mem, entry);
+    mem_entry_close(mem, entry);
     return claim_new(message, str_of(lane->name), indexes, count, due_at);
 }
 
@@ -341,7 +67,7 @@ static struct mem_item *next_item(struct mem_lane *lane, int64_t now)
 {
     for (unsigned i = 0; i < STORE_BUCKETS; i++) {
         unsigned bucket = (lane->turn + i) % STORE_BUCKETS;
-        struct mem_item *item = bucket_first(lane, bucket);
+        struct mem_item *item = mem_bucket_first(lane, bucket);
         if (!item || (int64_t)item->timer.due_ms > now)
             continue;
         lane->turn = bucket + 1;
@@ -357,7 +83,7 @@ static void mem_claim(struct store *store, struct store_claim *request)
     struct mem_item *item;
 
     pthread_mutex_lock(&mem->lock);
-    struct mem_lane *lane = lane_get(mem, str_of(request->lane), false);
+    struct mem_lane *lane = mem_lane(mem, str_of(request->lane), false);
     for (size_t n = 0; lane && n < request->max; n++) {
         item = next_item(lane, request->now_s);
         if (!item)
@@ -366,7 +92,7 @@ static void mem_claim(struct store *store, struct store_claim *request)
         last = &(*last)->next;
     }
     if (lane) {
-        lane->told = request->next_due = lane_due(lane);
+        lane->told = request->next_due = mem_lane_due(lane);
         request->more = lane->told && lane->told <= request->now_s;
     }
     store_answer(&request->request, ERR_OK);
@@ -394,16 +120,16 @@ static void end_lease(struct mem_entry *entry, const struct claim *claim)
 
 static void settle_one(struct store_mem *mem, const struct settlement *settlement)
 {
-    struct mem_entry *entry = entry_find(mem, &settlement->claim->message->envelope.id);
+    struct mem_entry *entry = mem_entry_find(mem, &settlement->claim->message->envelope.id);
 
     if (!entry) /* dropped meanwhile */
         return;
-    entry_open(mem, entry);
-    struct envelope *envelope = entry_own(entry);
+    mem_entry_open(mem, entry);
+    struct envelope *envelope = mem_entry_own(entry);
     for (size_t i = 0; i < settlement->verdict_count; i++)
         apply_verdict(envelope, entry, &settlement->verdicts[i], now_s(mem));
     end_lease(entry, settlement->claim);
-    entry_done(mem, entry);
+    mem_entry_done(mem, entry);
     if (settlement->dsn)
         take(mem, settlement->dsn, false, NULL);
 }
@@ -425,12 +151,12 @@ static void mem_unclaim(struct store *store, struct claim *claims)
 
     pthread_mutex_lock(&mem->lock);
     for (struct claim *claim = claims; claim; claim = claim->next) {
-        struct mem_entry *entry = entry_find(mem, &claim->message->envelope.id);
+        struct mem_entry *entry = mem_entry_find(mem, &claim->message->envelope.id);
         if (!entry)
             continue;
-        entry_open(mem, entry);
+        mem_entry_open(mem, entry);
         end_lease(entry, claim);
-        entry_close(mem, entry);
+        mem_entry_close(mem, entry);
     }
     pthread_mutex_unlock(&mem->lock);
 }
@@ -441,8 +167,8 @@ static void change_entry(struct store_mem *mem, struct store_change *request,
     struct message *before = message_ref(entry->message);
     uint64_t changed = 0;
 
-    entry_open(mem, entry);
-    struct envelope *envelope = entry_own(entry);
+    mem_entry_open(mem, entry);
+    struct envelope *envelope = mem_entry_own(entry);
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         struct recipient *r = &envelope->recipients[i];
         char lane[LANE_MAX];
@@ -454,9 +180,9 @@ static void change_entry(struct store_mem *mem, struct store_change *request,
     }
     request->recipients += changed;
     request->messages += changed > 0;
-    entry_done(mem, entry);
+    mem_entry_done(mem, entry);
     for (size_t i = 0; i < before->envelope.recipient_count; i++)
-        sweep_lane(mem, before->envelope.recipients[i].lane);
+        mem_lane_sweep(mem, before->envelope.recipients[i].lane);
     message_unref(&before);
 }
 
@@ -503,7 +229,7 @@ static void mem_get(struct store *store, struct store_get *request)
     enum err rc = ERR_OK;
 
     pthread_mutex_lock(&mem->lock);
-    struct mem_entry *entry = entry_find(mem, &request->id);
+    struct mem_entry *entry = mem_entry_find(mem, &request->id);
     if (entry)
         request->message = message_ref(entry->message);
     else
@@ -523,7 +249,7 @@ static int64_t lane_oldest(const struct mem_lane *lane)
     int64_t oldest = 0;
 
     for (size_t i = 0; i < STORE_BUCKETS; i++) {
-        struct mem_item *item = bucket_first(lane, i);
+        struct mem_item *item = mem_bucket_first(lane, i);
         int64_t arrived = item ? item->entry->message->envelope.arrived_us / 1000000 : 0;
         if (item && (!oldest || arrived < oldest))
             oldest = arrived;
@@ -552,7 +278,7 @@ static void mem_lanes(struct store *store, struct store_lanes *request)
             .lane = str_dup(str_of(lane->name)),
             .queued = lane->queued,
             .held = lane->held,
-            .next_due = lane_due(lane),
+            .next_due = mem_lane_due(lane),
             .oldest = lane_oldest(lane),
             .leased = lane->leased > 0,
         };
@@ -571,7 +297,7 @@ static void mem_watch(struct store *store, store_ready_fn *fn, void *arg)
     mem->ready_arg = arg;
     for (struct mem_lane *lane = mem->lanes; lane; lane = lane->hh.next) {
         lane->told = 0;
-        lane_tell(mem, lane);
+        mem_lane_tell(mem, lane);
     }
     pthread_mutex_unlock(&mem->lock);
 }
@@ -606,11 +332,11 @@ static void mem_close(struct store *store)
     struct mem_lane *lane, *next;
 
     while (mem->first) {
-        entry_open(mem, mem->first);
-        entry_free(mem, mem->first);
+        mem_entry_open(mem, mem->first);
+        mem_entry_free(mem, mem->first);
     }
     HASH_ITER (hh, mem->lanes, lane, next)
-        lane_free(mem, lane);
+        mem_lane_free(mem, lane);
     pthread_mutex_destroy(&mem->lock);
     store_clear(store);
     free(mem);

@@ -32,7 +32,20 @@ struct rig {
     char told[4096]; /* lanes the watcher heard of, one a line */
 };
 
-static int64_t rig_wall_s = NOW;
+/* Store threads ask for it too. */
+static _Atomic int64_t rig_wall_s = NOW;
+
+/* Sanitizers make everything ten times slower. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RIG_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define RIG_SANITIZED 1
+#endif
+#endif
+#ifndef RIG_SANITIZED
+#define RIG_SANITIZED 0
+#endif
 
 static inline int64_t rig_wall(void) { return rig_wall_s * 1000000; }
 

@@ -1,0 +1,340 @@
+/*
+ * lmdb_cold.c - due mail found in the index.
+ *
+ * A cold claim looks twice. The first look finds candidates; they are leased;
+ * the second look, in a snapshot that is younger than the lease, drops those
+ * that were settled between the two. Without it a message whose settle was
+ * committed after the first look would be sent again.
+ */
+#include "queue/lmdb_cold.h"
+
+#include <stdlib.h>
+
+uint32_t *cold_indexes(const struct envelope *envelope, struct str lane, int64_t now_s,
+                       size_t *out_count)
+{
+    uint32_t *indexes = mem_alloc((envelope->recipient_count + 1) * sizeof(*indexes));
+    size_t count = 0;
+
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct recipient *r = &envelope->recipients[i];
+        if (r->state == RECIPIENT_QUEUED && r->due_at <= now_s && str_eq(r->lane, lane))
+            indexes[count++] = (uint32_t)i;
+    }
+    *out_count = count;
+    return indexes;
+}
+
+static uint32_t *copy_indexes(const uint32_t *indexes, size_t count)
+{
+    uint32_t *copy = mem_alloc((count + 1) * sizeof(*copy));
+
+    if (count)
+        memcpy(copy, indexes, count * sizeof(*copy));
+    return copy;
+}
+
+void cold_lease(struct part *part, const uint32_t *indexes, size_t count)
+{
+    part->state = PART_LEASED;
+    part->lane->leased++;
+    free(part->indexes);
+    part->indexes = copy_indexes(indexes, count);
+    part->count = count;
+}
+
+struct claim **cold_tail(struct store_claim *request, size_t *out_count)
+{
+    struct claim **last = &request->claims;
+
+    for (*out_count = 0; *last; (*out_count)++)
+        last = &(*last)->next;
+    return last;
+}
+
+void cold_lower(int64_t *least, int64_t due)
+{
+    if (due < 1)
+        due = 1;
+    if (!*least || due < *least)
+        *least = due;
+}
+
+/* ---- from the index: the first look ------------------------------------------------ */
+
+static void found_add(struct cold *cold, const struct candidate *candidate)
+{
+    if (cold->found_count == cold->found_cap) {
+        cold->found_cap = cold->found_cap ? cold->found_cap * 2 : 64;
+        cold->found = mem_realloc(cold->found, cold->found_cap * sizeof(cold->found[0]));
+    }
+    cold->found[cold->found_count++] = *candidate;
+}
+
+#define LOOK 32 /* entries read between two looks at the leases */
+
+/* Drop those that memory knows of. Returns how many are left. */
+static size_t filter_known(struct cold *cold, struct candidate *some, size_t count)
+{
+    size_t kept = 0;
+
+    pthread_mutex_lock(&cold->l->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (!part_find(cold->l, &some[i].id, cold->lane))
+            some[kept++] = some[i];
+    }
+    pthread_mutex_unlock(&cold->l->lock);
+    return kept;
+}
+
+/* Read up to LOOK entries of the bucket from the cursor's place on; *rc tells why it ended. */
+static size_t read_some(MDB_cursor *cursor, MDB_val *key, struct str lane, unsigned bucket,
+                        struct candidate *some, int *rc)
+{
+    size_t count = 0;
+
+    while (!*rc && count < LOOK) {
+        struct candidate c = { .bucket = bucket };
+        struct str name;
+        unsigned in_bucket;
+        MDB_val nothing;
+        if (!lmdb_due_parse(str_make(key->mv_data, key->mv_size), &name, &in_bucket, &c.due_at,
+                            &c.id) ||
+            in_bucket != bucket || !str_eq(name, lane))
+            *rc = MDB_NOTFOUND;
+        else
+            some[count++] = c;
+        if (!*rc)
+            *rc = mdb_cursor_get(cursor, key, &nothing, MDB_NEXT);
+    }
+    return count;
+}
+
+static int look_bucket(struct cold *cold, MDB_cursor *cursor, unsigned bucket, size_t want,
+                       int64_t now_s)
+{
+    struct str lane = str_make(cold->lane->name, cold->lane->name_len);
+    static const struct msgid nil;
+    char start[LMDB_DUE_KEY_MAX];
+    MDB_val key = { lmdb_due_key(start, lane, bucket, 0, &nil), start }, nothing;
+    int rc = mdb_cursor_get(cursor, &key, &nothing, MDB_SET_RANGE);
+    bool enough = false;
+    size_t mine = 0;
+
+    while (!rc && !enough) {
+        struct candidate some[LOOK];
+        size_t count = read_some(cursor, &key, lane, bucket, some, &rc);
+        count = filter_known(cold, some, count);
+        for (size_t i = 0; i < count && !enough; i++) {
+            enough = some[i].due_at > now_s || mine == want;
+            if (enough)
+                cold_lower(&cold->next_due, some[i].due_at);
+            else
+                found_add(cold, &some[i]), mine++;
+        }
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int look(struct cold *cold, MDB_txn *txn, size_t want, int64_t now_s)
+{
+    MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(txn, cold->l->dbi_due, &cursor);
+
+    cold->found_count = 0;
+    cold->next_due = 0;
+    for (unsigned bucket = 0; bucket < STORE_BUCKETS && !rc; bucket++)
+        rc = look_bucket(cold, cursor, bucket, want, now_s);
+    if (cursor)
+        mdb_cursor_close(cursor);
+    return rc;
+}
+
+/* ---- choosing: one of each group in turn ------------------------------------------- */
+
+/* `found` is sorted by bucket. Moves the chosen ones to its front. */
+static void choose(struct cold *cold, size_t want, unsigned *turn)
+{
+    size_t at[STORE_BUCKETS + 1] = { 0 }, total = cold->found_count, n = 0;
+    struct candidate *chosen = mem_alloc((total + 1) * sizeof(*chosen));
+
+    for (size_t i = 0; i < total; i++)
+        at[cold->found[i].bucket + 1] = i + 1; /* end of the bucket */
+    size_t end[STORE_BUCKETS], start = 0;
+    for (size_t b = 0; b < STORE_BUCKETS; b++) {
+        end[b] = at[b + 1] > start ? at[b + 1] : start;
+        at[b] = start;
+        start = end[b];
+    }
+    for (unsigned idle = 0; n < want && idle < STORE_BUCKETS; (*turn)++) {
+        unsigned b = *turn % STORE_BUCKETS;
+        idle = at[b] < end[b] ? 0 : idle + 1;
+        if (at[b] < end[b])
+            chosen[n++] = cold->found[at[b]++];
+    }
+    for (size_t b = 0; b < STORE_BUCKETS; b++) {
+        if (at[b] < end[b])
+            cold_lower(&cold->next_due, cold->found[at[b]].due_at);
+    }
+    if (n)
+        memcpy(cold->found, chosen, n * sizeof(*chosen));
+    cold->chosen = n;
+    free(chosen);
+}
+
+static void lease_chosen(struct cold *cold)
+{
+    for (size_t i = 0; i < cold->chosen; i++) {
+        struct candidate *c = &cold->found[i];
+        c->part = NULL;
+        if (part_find(cold->l, &c->id, cold->lane)) /* claimed while we were choosing */
+            continue;
+        c->part = part_new(cold->l, &c->id, cold->lane, PART_LOOSE);
+        c->part->indexed = true;
+        c->part->bucket = c->bucket;
+        c->part->due_at = c->due_at;
+        cold_lease(c->part, NULL, 0);
+    }
+}
+
+/* ---- from the index: the second look ----------------------------------------------- */
+
+static bool entry_exists(struct cold *cold, MDB_txn *txn, const struct candidate *c)
+{
+    char bytes[LMDB_DUE_KEY_MAX];
+    struct str lane = str_make(cold->lane->name, cold->lane->name_len);
+    MDB_val key = { lmdb_due_key(bytes, lane, c->bucket, c->due_at, &c->id), bytes }, nothing;
+
+    return mdb_get(txn, cold->l->dbi_due, &key, &nothing) == 0;
+}
+
+/* Recipients that were moved here while another lane's claim still has them
+ * stay behind; that lease tells this lane when it ends. */
+static size_t without_leased(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count)
+{
+    for (struct part *part = part_first(l, &mine->id); part; part = part->next_same_id) {
+        size_t kept = 0;
+        if (part == mine || part->state != PART_LEASED)
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            bool is_theirs = false;
+            for (size_t n = 0; n < part->count; n++)
+                is_theirs |= part->indexes[n] == indexes[i];
+            if (!is_theirs)
+                indexes[kept++] = indexes[i];
+        }
+        if (kept < count && !part->blocked)
+            part->blocked = str_dup(str_make(mine->lane->name, mine->lane->name_len));
+        count = kept;
+    }
+    return count;
+}
+
+static void give_back(struct lmdb *l, struct part *part)
+{
+    pthread_mutex_lock(&l->lock);
+    part_free(l, part);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Bad record or bad entry: the writer looks at it, and until then nobody claims it. */
+static void mend(struct cold *cold, struct candidate *c)
+{
+    struct lmdb *l = cold->l;
+
+    pthread_mutex_lock(&l->lock);
+    cold->lane->leased--;
+    c->part->state = PART_MENDING;
+    pthread_mutex_unlock(&l->lock);
+    lmdb_mend(l, c->part,
+              (struct due_key){ str_make(cold->lane->name, cold->lane->name_len), c->due_at });
+}
+
+static struct claim *make_claim(struct cold *cold, struct candidate *c, struct message *message,
+                                int64_t now_s)
+{
+    struct str lane = str_make(cold->lane->name, cold->lane->name_len);
+    struct lmdb *l = cold->l;
+    size_t count;
+    uint32_t *indexes = cold_indexes(&message->envelope, lane, now_s, &count);
+    bool was_due = count > 0;
+
+    pthread_mutex_lock(&l->lock);
+    count = without_leased(l, c->part, indexes, count);
+    free(c->part->indexes);
+    c->part->indexes = copy_indexes(indexes, count);
+    c->part->count = count;
+    pthread_mutex_unlock(&l->lock);
+    if (count > 0)
+        return claim_new(message, lane, indexes, count, c->due_at);
+    free(indexes);
+    message_unref(&message);
+    if (was_due)
+        give_back(l, c->part);
+    else
+        mend(cold, c);
+    return NULL;
+}
+
+static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate *c, int64_t now_s)
+{
+    struct message *message = NULL;
+
+    if (!c->part)
+        return NULL;
+    if (!entry_exists(cold, txn, c)) { /* settled or changed since the first look */
+        give_back(cold->l, c->part);
+        return NULL;
+    }
+    enum err rc = lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL);
+    if (!rc)
+        return make_claim(cold, c, message, now_s);
+    mend(cold, c);
+    return NULL;
+}
+
+static void load_chosen(struct cold *cold, MDB_txn *txn, struct store_claim *request)
+{
+    size_t count;
+    struct claim **last = cold_tail(request, &count);
+
+    for (size_t i = 0; i < cold->chosen; i++) {
+        *last = load_one(cold, txn, &cold->found[i], request->now_s);
+        if (*last)
+            last = &(*last)->next;
+    }
+}
+
+enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault *fault)
+{
+    struct lmdb *l = cold->l;
+    MDB_txn *txn = NULL;
+    size_t have;
+
+    cold_tail(request, &have);
+    pthread_mutex_lock(&l->lock);
+    unsigned turn = cold->lane->turn;
+    cold->lane->added_due = 0; /* what is added from here on may be too young for our look */
+    pthread_mutex_unlock(&l->lock);
+    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    if (rc)
+        return lmdb_fault(fault, rc, "cannot read the queue");
+    rc = look(cold, txn, request->max - have, request->now_s);
+    mdb_txn_reset(txn);
+    if (!rc) {
+        choose(cold, request->max - have, &turn);
+        pthread_mutex_lock(&l->lock);
+        lease_chosen(cold);
+        cold->lane->turn = turn % STORE_BUCKETS;
+        pthread_mutex_unlock(&l->lock);
+        rc = mdb_txn_renew(txn);
+        if (!rc)
+            load_chosen(cold, txn, request);
+        for (size_t i = 0; rc && i < cold->chosen; i++) {
+            if (cold->found[i].part)
+                give_back(l, cold->found[i].part);
+        }
+    }
+    mdb_txn_abort(txn);
+    return rc ? lmdb_fault(fault, rc, "cannot read the queue's index") : ERR_OK;
+}
