@@ -10,8 +10,6 @@
 
 #define SESSION_OUT_MAX ((size_t)64 * 1024)
 
-#define SESSION_UNREAD_MAX ((size_t)32 * 1024)
-
 static void session_event(void *arg, struct stream *stream, enum stream_event event);
 
 static void session_destroy(struct session *session)
@@ -55,6 +53,7 @@ static void tls_begin(struct session *session)
  * the middle who wants it run after the handshake. */
 static void starttls(struct session *session)
 {
+    struct smtp_server_event event;
     struct reply reply;
 
     if (stream_in(session->stream).len > 0) {
@@ -66,6 +65,14 @@ static void starttls(struct session *session)
     }
     reply_set(&reply, 220, STATUS(2, 0, 0), "Go ahead with TLS");
     smtp_server_answer(session->machine, &reply);
+    if (!smtp_server_awaits_tls(session->machine))
+        return; /* it had clear text already, and closes */
+    /* What followed may be in the machine already: then it has said 554 instead. */
+    if (smtp_server_next(session->machine, loop_now_ms(session->service->loop), &event)) {
+        session_tell_end(session, event.why);
+        session->is_closing = true;
+        return;
+    }
     /* Nothing is read until the 220 is out: what comes then is the handshake. */
     session->owes = SESSION_OWES_TLS;
     stream_pause(session->stream);
@@ -169,7 +176,7 @@ static void handle(struct session *session, const struct smtp_server_event *even
  * it does: what is kept for it stays bounded, and its own sending stalls. */
 static bool is_choked(const struct session *session)
 {
-    return stream_pending(session->stream) > SESSION_UNREAD_MAX;
+    return stream_pending(session->stream) > SESSION_OUT_MAX;
 }
 
 /* True when something moved. */
@@ -194,8 +201,7 @@ static bool pump_once(struct session *session)
         moved = true;
     }
     out = smtp_server_output(session->machine);
-    /* A client that asks and does not read costs a bounded buffer, not memory. */
-    if (out.len > 0 && stream_pending(session->stream) < SESSION_OUT_MAX) {
+    if (out.len > 0) {
         stream_write(session->stream, out);
         smtp_server_sent(session->machine, out.len);
         moved = true;

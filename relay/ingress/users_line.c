@@ -101,8 +101,10 @@ static bool hex_octet(struct str s, char *out)
     int high = s.len >= 2 ? hex_digit(s.at[0]) : -1;
     int low = s.len >= 2 ? hex_digit(s.at[1]) : -1;
 
-    *out = (char)((high << 4 | low) & 0xff);
-    return high >= 0 && low >= 0;
+    if (high < 0 || low < 0)
+        return false;
+    *out = (char)(high << 4 | low);
+    return true;
 }
 
 static bool from_hex(struct str text, struct arena *arena, struct str *out)
