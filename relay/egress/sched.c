@@ -3,7 +3,7 @@
  */
 #include "relay/egress/sched_impl.h"
 
-#define TURNS_AT_ONCE 256 /* then the sockets have a look in */
+#define TURNS_AT_ONCE 256 /* then the sockets have their turn */
 
 uint64_t sched_noise(const struct msgid *id)
 {
@@ -26,14 +26,15 @@ static void run(void *arg)
         lane_unline(lane);
         lane_run(lane);
     }
+    /* By a timer: deferred calls would all run before the sockets are looked at. */
     if (sched->ready)
-        sched_run_soon(sched);
+        loop_timer_start(sched->options.loop, &sched->run_timer, 0, run, sched);
     sched_check_idle(sched);
 }
 
 void sched_run_soon(struct sched *sched)
 {
-    if (!sched->run.is_queued)
+    if (!sched->run.is_queued && !timer_is_running(&sched->run_timer))
         loop_defer(sched->options.loop, &sched->run, run, sched);
 }
 
@@ -150,6 +151,7 @@ void sched_free(struct sched **sched_at)
         lane_free(&lane);
     }
     loop_timer_stop(sched->options.loop, &sched->timer);
+    loop_timer_stop(sched->options.loop, &sched->run_timer);
     loop_undefer(sched->options.loop, &sched->run);
     loop_undefer(sched->options.loop, &sched->flush);
     loop_undefer(sched->options.loop, &sched->idle_call);

@@ -135,10 +135,11 @@ struct sched {
     struct sched_dest *dests; /* of rows, by match */
     struct sched_lane *ready, *unrouted, *starved;
     unsigned lookups;
-    struct timers waiting; /* lanes by wall ms: one loop timer for all */
-    struct timer timer;    /* for the earliest of them */
-    int64_t timer_at_ms;   /* wall; 0: not running */
-    struct deferred run;   /* a turn for each ready lane */
+    struct timers waiting;  /* lanes by wall ms: one loop timer for all */
+    struct timer timer;     /* for the earliest of them */
+    int64_t timer_at_ms;    /* wall; 0: not running */
+    struct timer run_timer; /* more turns than one run of the loop allows */
+    struct deferred run;    /* a turn for each ready lane */
     struct sched_work *idle, *busy;
     unsigned connections; /* open, or promised to a claim under way */
     unsigned claims_out;  /* store_claim requests under way */

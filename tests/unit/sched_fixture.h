@@ -29,6 +29,7 @@
 enum site_mood {
     SITE_TAKES,
     SITE_DOWN,      /* no connection */
+    SITE_HANGS,     /* for an hour, then it is down */
     SITE_REFUSES,   /* 550 for every recipient */
     SITE_PUTS_OFF,  /* 450 for every recipient */
     SITE_DROPS,     /* the connection, after the first message */
@@ -192,6 +193,13 @@ static struct delivery_result result_of(const struct site *site)
                                      .fix = "Nothing." },
                         .stage = STAGE_CONNECT,
                         .said = { "connection timed out", 20 } },
+        [SITE_HANGS] = { .outcome = { .result = RESULT_LATER,
+                                      .scope = SCOPE_DEST,
+                                      .kind = CLASS_NETWORK,
+                                      .row = "hangs",
+                                      .cause = "It said nothing.",
+                                      .fix = "Nothing." },
+                         .stage = STAGE_BANNER },
         [SITE_REFUSES] = { .outcome = { .result = RESULT_FAILED,
                                         .scope = SCOPE_RECIPIENT,
                                         .kind = CLASS_HARD,
@@ -283,7 +291,7 @@ static void delivery_step(void *arg)
         delivery_gone(delivery, &result.outcome);
         return;
     }
-    if (site->mood != SITE_DOWN && site->mood != SITE_LOGIN_BAD)
+    if (result.outcome.scope != SCOPE_DEST)
         site->messages++;
     delivery_answer(delivery, &result);
     if (result.outcome.scope == SCOPE_DEST) {
@@ -296,6 +304,13 @@ static void delivery_step(void *arg)
 }
 
 static void delivery_gone_now(void *arg) { delivery_gone(arg, NULL); }
+
+static uint64_t connect_ms(const struct site *site)
+{
+    if (site->mood == SITE_HANGS)
+        return HOUR;
+    return site->mood == SITE_DOWN ? 30 * SECOND : 200;
+}
 
 struct delivery *delivery_start(const struct delivery_options *options, struct claim *first)
 {
@@ -311,8 +326,8 @@ struct delivery *delivery_start(const struct delivery_options *options, struct c
     if (++fx.open > fx.open_most)
         fx.open_most = fx.open;
     loop_timer_start(options->loop, &delivery->timer,
-                     (delivery->site->mood == SITE_DOWN ? 30000 : 200) + delivery->site->message_ms,
-                     delivery_step, delivery);
+                     connect_ms(delivery->site) + delivery->site->message_ms, delivery_step,
+                     delivery);
     return delivery;
 }
 

@@ -371,6 +371,43 @@ static void mail_for_a_dead_place_is_warned_of_and_expires(void **state)
     assert_non_null(strstr(fx.last_settle, "connection timed out"));
 }
 
+static void what_is_put_off_after_an_outage_is_not_tried_over_and_over(void **state)
+{
+    struct site *site = site_add("there.test", SITE_DOWN);
+
+    (void)state;
+    submit_many("direct/there.test", 300);
+    virtual_run(3 * HOUR);
+    site->mood = SITE_PUTS_OFF;
+    virtual_run(35 * MINUTE);
+    assert_in_range(site->messages, 300, 300 * 6); /* after 1, 2, 4, 8, 16 minutes at most */
+    site->mood = SITE_TAKES;
+    virtual_run(4 * HOUR);
+    assert_int_equal(health().messages, 0);
+}
+
+static void a_connection_that_hangs_does_not_stop_the_probes(void **state)
+{
+    struct site *site = site_add("there.test", SITE_HANGS);
+
+    (void)state;
+    submit("direct/there.test", "a@here.test", 0);
+    virtual_run(SECOND);
+    assert_int_equal(site->open, 1); /* for the next hour */
+    site->mood = SITE_DOWN;
+    submit("direct/there.test", "a@here.test", 0);
+    virtual_run(40 * SECOND);
+    site->mood = SITE_TAKES;
+    submit("direct/there.test", "a@here.test", 0);
+    virtual_run(2 * MINUTE);
+    assert_int_equal(site->messages, 2);
+    site->mood = SITE_HANGS; /* as the one that still runs will say */
+    virtual_run(HOUR);
+    site->mood = SITE_TAKES;
+    virtual_run(2 * HOUR);
+    assert_int_equal(health().messages, 0);
+}
+
 static void a_short_outage_leaves_everything_due(void **state)
 {
     struct site *site = site_add("there.test", SITE_DOWN);
@@ -708,6 +745,8 @@ int main(void)
         TEST(a_warning_after_four_hours_and_an_end_after_five_days),
         TEST(a_dead_place_with_many_messages_costs_one_probe_an_interval),
         TEST(mail_for_a_dead_place_is_warned_of_and_expires),
+        TEST(what_is_put_off_after_an_outage_is_not_tried_over_and_over),
+        TEST(a_connection_that_hangs_does_not_stop_the_probes),
         TEST(a_short_outage_leaves_everything_due),
         TEST(lanes_that_share_a_dead_dest_share_its_probes),
         TEST(an_operator_need_not_wait_for_the_next_probe),
