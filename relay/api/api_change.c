@@ -35,6 +35,36 @@ static void tell_counts(struct changing *changing)
     call_json(changing->call, MHD_HTTP_OK, json);
 }
 
+/* Who changes mail by hand leaves a line: what was asked, and how much it was. */
+static void tell_operator(const struct changing *changing)
+{
+    static const char *const words[] = {
+        [STORE_HOLD] = "hold", [STORE_RELEASE] = "release", [STORE_RETRY] = "retry",
+        [STORE_DROP] = "drop", [STORE_REROUTE] = "reroute",
+    };
+    const struct call *call = changing->call;
+    struct loop *loop = call->api->options.loop;
+    int64_t now = loop_wall_us(loop);
+    struct hop hop = { .id = changing->change.filter.id,
+                       .began_us = now,
+                       .ended_us = now,
+                       .weight = HOP_EVENT,
+                       .stage = STAGE_OPERATOR,
+                       .count = (uint32_t)changing->change.recipients };
+    struct buf text;
+
+    if (changing->change.messages == 0)
+        return;
+    buf_init(&text, HOP_TEXT_LIMIT);
+    buf_cstr(&text, words[changing->change.kind]);
+    for (size_t i = 0; i < call->param_count; i++)
+        buf_printf(&text, " " STR_FMT "=" STR_FMT, STR_ARG(call->params[i].key),
+                   STR_ARG(call->params[i].value));
+    hop.text = buf_view(&text);
+    hop_emit(loop_ring(loop), &hop);
+    buf_clear(&text);
+}
+
 static void wake_lane(struct call *call, struct str lane)
 {
     const struct api_control *control = &call->api->options.control;
@@ -80,6 +110,7 @@ static void changed(struct store_request *request)
     struct changing *changing = container_of(change, struct changing, change);
     struct call *call = changing->call;
 
+    tell_operator(changing); /* also when part of it failed, or nobody waits for the answer */
     if (!call_back(call))
         return;
     if (request->err) {

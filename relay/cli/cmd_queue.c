@@ -294,7 +294,7 @@ static int run_flush(struct queue_source *source, struct queue_wish *wish)
     wish->word_count = 0;
     code = change(source, wish, "/v1/flush", "flushed", &counts);
     if (!code)
-        say_counts(wish, "sleeping places woken, made due now", &counts);
+        say_counts(wish, "flushed and due now", &counts);
     return code; /* an empty queue is flushed too */
 }
 

@@ -4,6 +4,7 @@
 #include "relay/cli/queue_direct.h"
 
 #include "relay/api/queue_json.h"
+#include "relay/base/hash.h"
 
 #include <stdlib.h>
 
@@ -89,41 +90,110 @@ json_t *queue_direct_list(struct queue_direct *queue, const struct store_filter 
     return page;
 }
 
-static json_t *lane_json(const struct lane_info *info)
+/* ---- places ---- */
+
+struct lane {
+    UT_hash_handle hh;
+    uint64_t queued, held;
+    int64_t next_due, oldest;
+    size_t len;
+    char name[];
+};
+
+static struct lane *lane_find(struct lane **lanes, struct str name)
+{
+    struct lane *lane;
+
+    HASH_FIND(hh, *lanes, name.at, name.len, lane);
+    if (lane)
+        return lane;
+    lane = mem_alloc(sizeof(*lane) + name.len + 1);
+    lane->len = name.len;
+    memcpy(lane->name, name.at, name.len);
+    HASH_ADD_KEYPTR(hh, *lanes, lane->name, lane->len, lane);
+    return lane;
+}
+
+static void count_message(struct lane **lanes, const struct envelope *envelope)
+{
+    int64_t arrived = envelope->arrived_us / 1000000;
+
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct recipient *recipient = &envelope->recipients[i];
+        bool is_queued = recipient->state == RECIPIENT_QUEUED;
+        struct lane *lane;
+        if (!is_queued && recipient->state != RECIPIENT_HELD)
+            continue;
+        lane = lane_find(lanes, recipient->lane);
+        lane->queued += is_queued;
+        lane->held += !is_queued;
+        if (!lane->oldest || arrived < lane->oldest)
+            lane->oldest = arrived;
+        if (is_queued && (!lane->next_due || recipient->due_at < lane->next_due))
+            lane->next_due = recipient->due_at;
+    }
+}
+
+static enum err count_all(struct queue_direct *queue, struct lane **lanes, struct fault *fault)
+{
+    struct msgid after = { { 0 } };
+    bool more = true;
+    enum err rc = ERR_OK;
+
+    while (more && !rc) {
+        struct store_list list = { .request = request_of(queue),
+                                   .filter = { .any_state = true },
+                                   .after = after,
+                                   .max = 500 };
+        store_list(queue->store, &list);
+        rc = wait_for(queue, &list.request, fault);
+        for (size_t i = 0; !rc && i < list.count; i++) {
+            if (!list.is_corrupt[i])
+                count_message(lanes, &list.envelopes[i]);
+            after = list.envelopes[i].id;
+        }
+        more = list.more && list.count;
+        store_list_clear(&list);
+    }
+    return rc;
+}
+
+static int lane_order(struct lane *a, struct lane *b) { return strcmp(a->name, b->name); }
+
+static json_t *lane_json(const struct lane *lane)
 {
     json_t *json = json_object();
 
-    json_object_set_new(json, "lane", json_text(str_of(info->lane)));
-    json_object_set_new(json, "queued", json_integer((json_int_t)info->queued));
-    json_object_set_new(json, "held", json_integer((json_int_t)info->held));
-    if (info->oldest)
-        json_object_set_new(json, "oldest", json_wall(info->oldest));
-    if (info->next_due)
-        json_object_set_new(json, "due", json_wall(info->next_due));
+    json_object_set_new(json, "lane", json_text(str_make(lane->name, lane->len)));
+    json_object_set_new(json, "queued", json_integer((json_int_t)lane->queued));
+    json_object_set_new(json, "held", json_integer((json_int_t)lane->held));
+    if (lane->oldest)
+        json_object_set_new(json, "oldest", json_wall(lane->oldest));
+    if (lane->next_due)
+        json_object_set_new(json, "due", json_wall(lane->next_due));
     return json;
 }
 
-json_t *queue_direct_lanes(struct queue_direct *queue, const char *after, size_t max,
-                           struct fault *fault)
+json_t *queue_direct_lanes(struct queue_direct *queue, struct fault *fault)
 {
-    struct store_lanes lanes = { .request = request_of(queue), .after = after, .max = max };
-    json_t *page = NULL, *list;
+    struct lane *lanes = NULL, *lane, *next;
+    enum err rc = count_all(queue, &lanes, fault);
+    json_t *page = json_object(), *list = json_array();
 
-    store_lanes(queue->store, &lanes);
-    if (!wait_for(queue, &lanes.request, fault)) {
-        page = json_object();
-        list = json_array();
-        for (size_t i = 0; i < lanes.count; i++)
-            json_array_append_new(list, lane_json(&lanes.lanes[i]));
-        json_object_set_new(page, "lanes", list);
-        json_object_set_new(page, "more", json_boolean(lanes.more));
-        if (lanes.count)
-            json_object_set_new(page, "after",
-                                json_text(str_of(lanes.lanes[lanes.count - 1].lane)));
+    HASH_SORT(lanes, lane_order);
+    HASH_ITER (hh, lanes, lane, next) {
+        json_array_append_new(list, lane_json(lane));
+        HASH_DEL(lanes, lane);
+        free(lane);
     }
-    store_lanes_clear(&lanes);
-    return page;
+    json_object_set_new(page, "lanes", list);
+    if (!rc)
+        return page;
+    json_decref(page);
+    return NULL;
 }
+
+/* ---- one message ---- */
 
 static struct message *get(struct queue_direct *queue, const struct msgid *id, bool with_content,
                            struct fault *fault)

@@ -19,8 +19,9 @@ void queue_direct_close(struct queue_direct **queue);
 /* Pages as the API's; NULL on failure. */
 json_t *queue_direct_list(struct queue_direct *queue, const struct store_filter *filter,
                           const struct msgid *after, size_t max, struct fault *fault);
-json_t *queue_direct_lanes(struct queue_direct *queue, const char *after, size_t max,
-                           struct fault *fault);
+/* All lanes as one page. Counted by reading every message: the relay's own counts
+ * are in its memory. */
+json_t *queue_direct_lanes(struct queue_direct *queue, struct fault *fault);
 json_t *queue_direct_show(struct queue_direct *queue, const struct msgid *id, struct fault *fault);
 
 typedef bool queue_direct_fn(void *arg, struct str bytes);

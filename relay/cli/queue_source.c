@@ -66,8 +66,7 @@ static json_t *read_page(const struct paging *paging, enum err *out_err, struct 
 
     *fault = (struct fault){ 0 };
     if (paging->is_lanes) {
-        page = queue_direct_lanes(direct, paging->after.len ? paging->after.at : NULL,
-                                  page_size(paging), fault);
+        page = queue_direct_lanes(direct, fault);
     } else {
         msgid_parse(buf_view(&paging->after), &after);
         page = queue_direct_list(direct, &paging->wish->filter, &after, page_size(paging), fault);

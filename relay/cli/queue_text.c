@@ -46,14 +46,15 @@ static void put_state(const json_t *recipient, int64_t now_s, size_t words_max,
     buf_cstr(out, state_paint(state, paint));
     show_text(out, state, 16);
     buf_cstr(out, paint->end);
+    if (str_eq(state, STR("held"))) {
+        buf_cstr(out, " for ");
+        show_span(out, now_s - show_wall(recipient, "held-since"));
+    }
     if (attempts)
         buf_printf(out, ", %llu attempt%s", (unsigned long long)attempts, attempts == 1 ? "" : "s");
     if (str_eq(state, STR("queued"))) {
-        buf_cstr(out, ", next ");
+        buf_cstr(out, ", ");
         show_until(out, show_wall(recipient, "due"), now_s);
-    } else if (str_eq(state, STR("held"))) {
-        buf_cstr(out, " for ");
-        show_span(out, now_s - show_wall(recipient, "held-since"));
     }
     if (said.len && words_max) {
         buf_cstr(out, ": ");

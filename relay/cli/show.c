@@ -50,10 +50,10 @@ void show_span(struct buf *out, int64_t seconds)
 void show_until(struct buf *out, int64_t then_s, int64_t now_s)
 {
     if (then_s <= now_s) {
-        buf_cstr(out, "now");
+        buf_cstr(out, "due now");
         return;
     }
-    buf_cstr(out, "in ");
+    buf_cstr(out, "next in ");
     show_span(out, then_s - now_s);
 }
 

@@ -21,7 +21,7 @@ struct show_paint show_paint_of(void *file); /* FILE */
 void show_text(struct buf *out, struct str text, size_t max); /* escaped, cut with "..." */
 void show_size(struct buf *out, uint64_t bytes);              /* "812", "12.3K", "4.0M" */
 void show_span(struct buf *out, int64_t seconds);             /* "2h 05m"; below 0: "0s" */
-/* "in 12m" or "now" */
+/* "next in 12m" or "due now" */
 void show_until(struct buf *out, int64_t then_s, int64_t now_s);
 /* Spaces until the column, counted from `line_start`; at least one. */
 void show_pad(struct buf *out, size_t line_start, size_t column);

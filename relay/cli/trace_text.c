@@ -193,8 +193,21 @@ static void put_numbers(struct buf *out, const struct hop *hop, const struct sho
 
 /* ---- a step ---- */
 
-static void put_step(struct buf *out, const struct hop *hop, int64_t began_us,
-                     const struct show_paint *paint)
+/* The place is worth a line where it is decided; later host and recipient tell. */
+static bool tells_lane(const struct hop *hop)
+{
+    return hop->stage == STAGE_RECEIVE || hop->stage == STAGE_QUEUE || hop->stage == STAGE_ROUTE ||
+           hop->stage == STAGE_WAIT || hop->stage == STAGE_ALARM;
+}
+
+/* The step that settles a recipient repeats what the step before it found out. */
+static bool repeats(const struct hop *hop, const struct hop *before)
+{
+    return before && str_eq(hop->cause, before->cause) && str_eq(hop->fix, before->fix);
+}
+
+static void put_step(struct buf *out, const struct hop *hop, const struct hop *before,
+                     int64_t began_us, const struct show_paint *paint)
 {
     size_t start = out->len;
 
@@ -205,21 +218,26 @@ static void put_step(struct buf *out, const struct hop *hop, int64_t began_us,
     show_pad(out, start, 37);
     put_duration(out, hop->ended_us - hop->began_us);
     show_pad(out, start, 46);
-    buf_printf(out, "%s%-9s%s%s%s%s", paint->bold, stage_word(hop->stage), paint->end,
+    buf_printf(out, "%s%-9s%s%s%-9s%s", paint->bold, stage_word(hop->stage), paint->end,
                paint_of(hop, paint), result_word(hop->result), paint->end);
     put_who(out, hop);
+    while (out->len > start && out->at[out->len - 1] == ' ')
+        out->len--;
     buf_char(out, '\n');
     put_detail(out, "sender", hop->sender, paint);
     put_detail(out, "user", hop->user, paint);
-    put_detail(out, "lane", hop->lane, paint);
+    if (tells_lane(hop))
+        put_detail(out, "lane", hop->lane, paint);
     put_numbers(out, hop, paint);
     put_detail(out, "TLS", hop->tls, paint);
     put_detail(out, "policy", hop->policy, paint);
     put_detail(out, "reply", hop->said, paint);
     put_detail(out, "trouble", hop->fault, paint);
     put_verdict(out, hop, paint);
-    put_detail(out, "cause", hop->cause, paint);
-    put_detail(out, "next step", hop->fix, paint);
+    if (!repeats(hop, before)) {
+        put_detail(out, "cause", hop->cause, paint);
+        put_detail(out, "next step", hop->fix, paint);
+    }
     put_detail(out, "their id", hop->remote_id, paint);
 }
 
@@ -337,7 +355,8 @@ void trace_text(struct hop *hops, size_t count, const struct show_paint *paint, 
             buf_char(out, '\n');
         put_head(out, &groups[g], paint);
         for (size_t i = 0; i < groups[g].count; i++)
-            put_step(out, &groups[g].hops[i], groups[g].began_us, paint);
+            put_step(out, &groups[g].hops[i], i ? &groups[g].hops[i - 1] : NULL, groups[g].began_us,
+                     paint);
         put_fates(out, &groups[g], paint);
     }
     free(groups);
