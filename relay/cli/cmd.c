@@ -25,7 +25,7 @@ static const struct cmd cmds[] = {
     { "explain", "[--json] 'REPLY TEXT'", "what a mail server's reply means and what to do",
       cmd_explain },
     { "dkim",
-      "keygen DOMAIN [--selector NAME] [--type rsa|ed25519|both] [--dir FOLDER]\n"
+      "keygen DOMAIN [--selector NAME] [--type rsa|ed25519|both] [--dir FOLDER | --file KEY]\n"
       "record [DOMAIN] [--selector NAME] [--file KEY]\n"
       "check [DOMAIN] [--selector NAME] [--file KEY]",
       "signing keys and their DNS records", cmd_dkim },

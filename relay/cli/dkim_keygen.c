@@ -71,8 +71,10 @@ static void add_type(struct keygen *keygen, enum key_type type, const char *sele
 
     keygen->types[i] = type;
     (void)snprintf(keygen->selectors[i], sizeof(keygen->selectors[i]), "%.50s%s", selector, ending);
-    keygen->files[i] = arena_printf(&keygen->arena, "%s/%s.%s.pem", keygen->folder,
-                                    keygen->wish->domain, keygen->selectors[i]);
+    keygen->files[i] = keygen->wish->file
+                           ? keygen->wish->file
+                           : arena_printf(&keygen->arena, "%s/%s.%s.pem", keygen->folder,
+                                          keygen->wish->domain, keygen->selectors[i]);
 }
 
 static int choose_types(struct keygen *keygen)
@@ -84,6 +86,8 @@ static int choose_types(struct keygen *keygen)
         add_type(keygen, KEY_RSA_2048, selector ? selector : "s1", "");
     } else if (strcmp(type, "ed25519") == 0) {
         add_type(keygen, KEY_ED25519, selector ? selector : "e1", "");
+    } else if (strcmp(type, "both") == 0 && keygen->wish->file) {
+        return cmd_misuse("dkim", "dkim keygen: two keys do not fit into one --file");
     } else if (strcmp(type, "both") == 0) {
         add_type(keygen, KEY_RSA_2048, selector ? selector : "s1", "");
         add_type(keygen, KEY_ED25519, selector ? selector : "e1", selector ? "-ed25519" : "");
@@ -97,6 +101,8 @@ static int choose_types(struct keygen *keygen)
 
 static int make_folder(const struct keygen *keygen)
 {
+    if (keygen->wish->file)
+        return EX_OK;
     if (mkdir(keygen->folder, 0750) != 0) {
         if (errno == EEXIST)
             return EX_OK;
@@ -190,10 +196,12 @@ int dkim_keygen(const char *conf_file, int argc, char **argv)
     struct dkim_wish wish;
     struct keygen keygen = { .wish = &wish, .conf_file = conf_file };
     struct conf *conf;
-    int code = dkim_wish_read(argc, argv, "std", &wish);
+    int code = dkim_wish_read(argc, argv, "stdf", &wish);
 
     if (code)
         return code;
+    if (wish.file && wish.folder)
+        return cmd_misuse("dkim", "dkim keygen: either --dir or --file");
     if (!wish.domain)
         return cmd_misuse("dkim", "dkim keygen: for which DOMAIN?");
     if (!conf_file)
