@@ -65,8 +65,6 @@ static void starttls(struct session *session)
     }
     reply_set(&reply, 220, STATUS(2, 0, 0), "Go ahead with TLS");
     smtp_server_answer(session->machine, &reply);
-    if (!smtp_server_awaits_tls(session->machine))
-        return; /* it had clear text already, and closes */
     /* What followed may be in the machine already: then it has said 554 instead. */
     if (smtp_server_next(session->machine, loop_now_ms(session->service->loop), &event)) {
         session_tell_end(session, event.why);
