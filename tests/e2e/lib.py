@@ -357,7 +357,7 @@ def mail(sender="a@here.test", to="b@there.test", subject="test", body="hello\r\
 
 def unverified():
     """A TLS context for a client that takes any certificate."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
