@@ -33,6 +33,9 @@ class Sink:
     def reset(self):
         return self._say("reset")
 
+    def refuse(self):
+        return self._say("refuse")
+
     def stat(self):
         return self._say("stat")
 
