@@ -48,10 +48,17 @@ static void fill_options(struct option options[FILTERS_MAX + 5])
     memcpy(options + n, others, sizeof(others));
 }
 
+static const char *name_of(const struct option *options, int option)
+{
+    while (options->name && options->val != option)
+        options++;
+    return options->name ? options->name : "";
+}
+
 static bool is_allowed(int option, const char *allowed)
 {
     if (option < FILTER_FIRST)
-        return option != '?' && strchr(allowed, option) != NULL;
+        return strchr(allowed, option) != NULL;
     return strchr(allowed, 'f') ||
            (strchr(allowed, 'l') && strcmp(filter_names[option - FILTER_FIRST].name, "lane") == 0);
 }
@@ -92,8 +99,10 @@ int queue_wish_read(int argc, char **argv, const char *allowed, struct queue_wis
     opterr = 0;
     optind = 1;
     while (!code && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (!is_allowed(option, allowed))
+        if (option == '?')
             return misuse(wish, "unknown or incomplete option ", argv[optind - 1]);
+        if (!is_allowed(option, allowed))
+            return misuse(wish, "this option does not apply here: --", name_of(options, option));
         code = take(wish, option, optarg);
     }
     wish->words = argv + optind;
