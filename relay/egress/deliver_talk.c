@@ -85,10 +85,11 @@ static void tls_done(struct delivery *delivery)
 }
 
 /* Opportunistic means: better in clear than not at all, once, and on record. */
-static void tls_failed(struct delivery *delivery)
+static void tls_failed(struct delivery *delivery, enum err err, const char *words)
 {
-    struct fault fault = *stream_fault(delivery->stream);
+    struct fault fault;
 
+    fault_set(&fault, err, "%s", words);
     if (delivery->policy.policy.level == POLICY_OPPORTUNISTIC && !delivery->clear_only) {
         struct outcome retry = { .result = RESULT_LATER,
                                  .scope = SCOPE_HOST,
@@ -101,7 +102,7 @@ static void tls_failed(struct delivery *delivery)
         delivery_next_address(delivery);
         return;
     }
-    fail(delivery, STAGE_TLS, NULL, ERR_TLS, str_of(fault.text));
+    fail(delivery, STAGE_TLS, NULL, err, str_of(fault.text));
 }
 
 /* ---- AUTH ---- */
@@ -363,7 +364,9 @@ static void stream_failed(struct delivery *delivery)
         struct fault copy = *fault;
         fail(delivery, STAGE_CONNECT, NULL, copy.err, str_of(copy.text));
     } else if (delivery->tls_begun && !delivery->tls_active) {
-        tls_failed(delivery);
+        const char *words = stream_fault(delivery->stream)->text;
+        tls_failed(delivery, ERR_TLS,
+                   words[0] ? words : "the server closed the connection during the handshake");
     } else {
         smtp_client_closed(delivery->client);
         delivery_pump(delivery);
@@ -373,7 +376,7 @@ static void stream_failed(struct delivery *delivery)
 static void timed_out(struct delivery *delivery)
 {
     if (delivery->tls_begun && !delivery->tls_active) {
-        fail(delivery, STAGE_TLS, NULL, ERR_TIMEOUT, STR("the TLS handshake took too long"));
+        tls_failed(delivery, ERR_TIMEOUT, "the TLS handshake took too long");
     } else if (delivery->client) {
         smtp_client_timeout(delivery->client, loop_now_ms(delivery->options.loop));
         delivery_pump(delivery);
