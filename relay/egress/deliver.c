@@ -37,7 +37,8 @@ void delivery_drop_stream(struct delivery *delivery)
     smtp_client_free(&delivery->client);
     sasl_client_free(&delivery->sasl);
     delivery->tls_active = delivery->tls_begun = false;
-    delivery->needs_rset = false;
+    delivery->needs_rset = delivery->send_waits = false;
+    delivery->era++;
     delivery->tls_words[0] = '\0';
     delivery->refused_mechanisms = 0;
 }

@@ -81,7 +81,12 @@ struct delivery {
     size_t *slot_of;                     /* transaction index -> slot */
     bool mail_refused, over_head_written, needs_rset;
     uint64_t body_at;
+    /* One job at a time. It outlives the connection it was posted for, even the
+     * claim: what it works on stays until it is home, and only then the next
+     * host's transaction begins. */
     struct job job;
+    bool job_is_out, send_waits;
+    unsigned era, job_era;       /* connections so far; of the one it works for */
     struct message *job_message; /* held while a job reads it */
     char *window;
     size_t window_len;

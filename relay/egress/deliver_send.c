@@ -20,6 +20,8 @@ void delivery_send_clear(struct delivery *delivery)
     delivery->recipients = NULL;
     free(delivery->slot_of);
     delivery->slot_of = NULL;
+    if (delivery->job_is_out)
+        return; /* a worker uses the rest: when it is home */
     free(delivery->window);
     delivery->window = NULL;
     if (delivery->has_copy)
@@ -84,6 +86,8 @@ static void begin_transaction(struct delivery *delivery)
     delivery->recipients = mem_alloc(delivery->claim->count * sizeof(const struct recipient *));
     delivery->slot_of = mem_alloc(delivery->claim->count * sizeof(*delivery->slot_of));
     for (size_t i = 0; i < delivery->claim->count; i++) {
+        /* What another host accepted before it fell is worth nothing here. */
+        delivery->slots[i].is_accepted = delivery->slots[i].is_again = false;
         if (delivery->slots[i].is_settled)
             continue;
         delivery->recipients[count] = slot_recipient(delivery, i);
@@ -102,7 +106,7 @@ static void begin_transaction(struct delivery *delivery)
         .ret = envelope->ret,
         .envid = envelope->envid,
     };
-    delivery->mail_refused = false;
+    delivery->mail_refused = delivery->has_last = false;
     delivery->over_head_written = false;
     delivery->body_at = 0;
     if (delivery->needs_rset)
@@ -136,7 +140,9 @@ static void copy_run(struct job *job)
         delivery->copy_err =
             remake_sign(delivery->options.keyring, message->envelope.from_domain, buf_view(&head),
                         delivery->copy_body, &signatures, &count, &words, &delivery->job_fault);
-    if (!delivery->copy_err && delivery->copy_body) {
+    if (delivery->copy_err && delivery->copy_body)
+        body_discard(&delivery->copy_body);
+    if (delivery->copy_body) {
         buf_init(&delivery->copy_head, signatures.len + head.len);
         buf_str(&delivery->copy_head, buf_view(&signatures));
         buf_str(&delivery->copy_head, buf_view(&head));
@@ -147,22 +153,34 @@ static void copy_run(struct job *job)
     buf_clear(&words);
 }
 
-/* A job came home. False: the delivery is gone, or the claim it worked for is. */
+/* A job came home. False: the connection it worked for is gone, and maybe all. */
 static bool job_home(struct delivery *delivery)
 {
-    bool same = delivery->claim && delivery->claim->message == delivery->job_message &&
+    bool same = delivery->job_era == delivery->era && delivery->claim && delivery->client &&
                 delivery->state == DELIVERY_SENDING;
 
     delivery->jobs--;
+    delivery->job_is_out = false;
     message_unref(&delivery->job_message);
-    if (!same)
-        delivery_maybe_free(delivery);
-    return same;
+    if (same)
+        return true;
+    if (!delivery->claim)
+        delivery_send_clear(delivery);
+    if (delivery->send_waits) {
+        delivery->send_waits = false;
+        delivery_send(delivery);
+        delivery_pump(delivery); /* may free it */
+        return false;
+    }
+    delivery_maybe_free(delivery);
+    return false;
 }
 
 static void job_post(struct delivery *delivery, enum pool_class kind, job_fn *run, job_fn *done)
 {
     delivery->jobs++;
+    delivery->job_is_out = true;
+    delivery->job_era = delivery->era;
     delivery->job_message = message_ref(delivery->claim->message);
     delivery->job.run = run;
     delivery->job.done = done;
@@ -170,28 +188,26 @@ static void job_post(struct delivery *delivery, enum pool_class kind, job_fn *ru
     (void)pool_post(loop_pool(delivery->options.loop), kind, &delivery->job);
 }
 
-static void copy_done(struct job *job)
-{
-    struct delivery *delivery = container_of(job, struct delivery, job);
-    struct outcome_facts facts = { .stage = STAGE_CONVERT, .err = delivery->copy_err };
-
-    if (!job_home(delivery))
-        return;
-    if (!delivery->client)
-        return; /* the host failed meanwhile; the next one asks for its own copy */
-    if (delivery->copy_err) {
-        facts.fault = str_of(delivery->job_fault.text);
-        facts.sent_8bit_refused = delivery->copy_err == ERR_DENIED;
-        delivery_settle_open(delivery, &facts);
-        claim_finish(delivery);
-    } else {
-        delivery_tell(delivery, STAGE_CONVERT, NULL, NULL, STR_EMPTY);
-        begin_transaction(delivery);
-    }
-    delivery_pump(delivery);
-}
-
 /* ---- may this go to this hop at all? ---- */
+
+static void leave_host(struct delivery *delivery, const struct delivery_result *result);
+
+/* It may not, by what EHLO offered: to another host if there is one and the
+ * verdict leaves it open, else this is the outcome. */
+static void refuse(struct delivery *delivery, const struct outcome_facts *facts)
+{
+    struct delivery_result result = judge(delivery, facts);
+
+    delivery_tell(delivery, facts->stage, facts->reply, &result.outcome, facts->fault);
+    if (result.outcome.scope == SCOPE_HOST && !delivery_is_last_step(delivery)) {
+        leave_host(delivery, &result);
+        return;
+    }
+    for (size_t i = 0; i < delivery->claim->count; i++)
+        if (!delivery->slots[i].is_settled)
+            settle(delivery, i, &result);
+    claim_finish(delivery);
+}
 
 static bool refuse_utf8(struct delivery *delivery)
 {
@@ -206,7 +222,7 @@ static bool refuse_utf8(struct delivery *delivery)
     if (!(delivery->claim->message->envelope.flags & ENVELOPE_UTF8_NEEDED) ||
         (offer->exts & EXT_SMTPUTF8))
         return false;
-    delivery_settle_open(delivery, &facts);
+    refuse(delivery, &facts);
     return true;
 }
 
@@ -225,8 +241,26 @@ static bool refuse_size(struct delivery *delivery)
               "Message size exceeds the limit of %llu octets it announced",
               (unsigned long long)offer->size_max);
     facts.reply = &reply;
-    delivery_settle_open(delivery, &facts);
+    refuse(delivery, &facts);
     return true;
+}
+
+static void copy_done(struct job *job)
+{
+    struct delivery *delivery = container_of(job, struct delivery, job);
+    struct outcome_facts facts = { .stage = STAGE_CONVERT, .err = delivery->copy_err };
+
+    if (!job_home(delivery))
+        return;
+    if (delivery->copy_err) {
+        facts.fault = str_of(delivery->job_fault.text);
+        facts.sent_8bit_refused = delivery->copy_err == ERR_DENIED;
+        refuse(delivery, &facts);
+    } else {
+        delivery_tell(delivery, STAGE_CONVERT, NULL, NULL, STR_EMPTY);
+        begin_transaction(delivery);
+    }
+    delivery_pump(delivery);
 }
 
 void delivery_send(struct delivery *delivery)
@@ -235,12 +269,13 @@ void delivery_send(struct delivery *delivery)
     const struct envelope *envelope = &delivery->claim->message->envelope;
 
     delivery->state = DELIVERY_SENDING;
-    if (refuse_utf8(delivery) || refuse_size(delivery)) {
-        claim_finish(delivery);
+    delivery->send_waits = delivery->job_is_out; /* for the host before this one */
+    if (delivery->send_waits)
         return;
-    }
+    if (refuse_utf8(delivery) || refuse_size(delivery))
+        return;
     if ((envelope->flags & ENVELOPE_HAS_8BIT) && !(offer->exts & EXT_8BITMIME) &&
-        !delivery->has_copy && delivery->jobs == 0) {
+        !delivery->has_copy) {
         bool large = !body_is_inline(delivery->claim->message->body, &(struct str){ 0 });
         job_post(delivery, large ? POOL_DISK : POOL_SIGN, copy_run, copy_done);
         return;
@@ -287,7 +322,7 @@ static void window_done(struct job *job)
     struct delivery *delivery = container_of(job, struct delivery, job);
     struct outcome_facts facts = { .stage = STAGE_DATA, .err = delivery->copy_err };
 
-    if (!job_home(delivery) || !delivery->client)
+    if (!job_home(delivery))
         return;
     if (delivery->copy_err) {
         /* Our own disk: blame nobody, and never let half a message pass for a
@@ -303,7 +338,8 @@ static void window_done(struct job *job)
         smtp_client_body_end(delivery->client);
     else
         smtp_client_body(delivery->client, str_make(delivery->window, delivery->window_len));
-    if (delivery->window_len && smtp_client_output(delivery->client).len < SMTP_CLIENT_LOW)
+    /* SMTP_CLIENT_ROOM comes only after the mark was passed. */
+    if (delivery->window_len && smtp_client_output(delivery->client).len <= SMTP_CLIENT_HIGH)
         content_more(delivery);
     delivery_pump(delivery);
 }
@@ -325,7 +361,7 @@ static void content_more(struct delivery *delivery)
             return;
         }
     }
-    if (body_is_inline(content_body(delivery), &all) || delivery->jobs > 0)
+    if (body_is_inline(content_body(delivery), &all) || delivery->job_is_out)
         return;
     if (!delivery->window)
         delivery->window = mem_alloc(BODY_WINDOW);
