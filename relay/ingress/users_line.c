@@ -62,6 +62,20 @@ static bool is_domain(struct str domain)
     return addr_is_domain(domain, ADDR_ALLOW_UTF8);
 }
 
+static bool is_local(struct str local)
+{
+    struct fault fault;
+    struct addr addr;
+    struct buf text;
+    bool ok;
+
+    buf_init(&text, ADDR_MAX);
+    ok = buf_str(&text, local) && buf_cstr(&text, "@example.com") &&
+         addr_parse(buf_view(&text), ADDR_ALLOW_UTF8, &addr, &fault) == ERR_OK;
+    buf_clear(&text);
+    return ok;
+}
+
 enum err users_pattern_ok(struct str pattern, struct fault *fault)
 {
     struct str domain = addr_domain_of(pattern);
@@ -75,7 +89,9 @@ enum err users_pattern_ok(struct str pattern, struct fault *fault)
         return fault_set(fault, ERR_INVALID,
                          "a sender pattern cannot be empty or have blanks or "
                          "commas");
-    if (has_at ? (domain.len == 0 ? local.len > 0 : is_domain(domain)) : is_domain(pattern))
+    bool local_ok = local.len == 0 ? domain.len > 0 : is_local(local);
+    bool domain_ok = domain.len == 0 ? local.len > 0 : is_domain(domain);
+    if (has_at ? local_ok && domain_ok : is_domain(pattern))
         return ERR_OK;
     return fault_set(fault, ERR_INVALID,
                      "\"" STR_FMT "\" is not a sender pattern (write a@example.com, example.com, "
