@@ -103,11 +103,13 @@ static void tell_one(const struct settling *item, size_t i)
         .lane = str_of(item->claim->lane),
         .host = verdict->host,
         .said = verdict->said,
-        .cause = verdict->cause,
-        .fix = verdict->fix,
         .remote_id = settled->remote_id,
     };
 
+    if (verdict->state != RECIPIENT_DELIVERED) { /* nothing to explain */
+        hop.cause = verdict->cause;
+        hop.fix = verdict->fix;
+    }
     hop_emit(loop_ring(loop), &hop);
 }
 
