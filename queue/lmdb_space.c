@@ -36,6 +36,43 @@ static bool disk(struct lmdb *l, uint64_t *out_size, uint64_t *out_free)
     return true;
 }
 
+/* Pages inside the queue's file that can be used again: the file never shrinks,
+ * so after a disk was filled once they are the only room there is. */
+static uint64_t reusable(struct lmdb *l)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    MDB_stat st;
+    uint64_t pages = 0;
+
+    if (mdb_env_stat(l->env, &st) || mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
+        return 0;
+    /* Handle 0 is the list of free pages: each record begins with their number. */
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+            size_t count = 0;
+            if (value.mv_size >= sizeof(count))
+                memcpy(&count, value.mv_data, sizeof(count));
+            pages += count;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages * st.ms_psize;
+}
+
+/* Room for the queue. The free list is gone through only when it matters. */
+static bool room(struct lmdb *l, uint64_t *out_disk, uint64_t *out_room)
+{
+    uint64_t size;
+
+    if (!disk(l, &size, out_disk))
+        return false;
+    *out_room = *out_disk + (*out_disk < 4 * l->reserve_bytes ? reusable(l) : 0);
+    return true;
+}
+
 static void ballast_path(const struct lmdb *l, char *out, size_t size)
 {
     snprintf(out, size, "%s/ballast", l->folder);
@@ -169,16 +206,16 @@ void space_judge(struct lmdb *l)
 
 void space_check(struct lmdb *l, bool now)
 {
-    uint64_t size, free_bytes, ms = clock_mono_ms();
+    uint64_t disk_free, free_bytes, ms = clock_mono_ms();
 
     /* A burst can fill a small disk between two looks. */
     if (!now && ms - l->checked_ms < LOOK_MS && l->used_since < l->reserve_bytes / 4)
         return;
     l->checked_ms = ms;
     l->used_since = 0;
-    if (!disk(l, &size, &free_bytes))
+    if (!room(l, &disk_free, &free_bytes))
         return;
-    if (!l->has_ballast && free_bytes > l->reserve_bytes + 2 * l->ballast_bytes)
+    if (!l->has_ballast && disk_free > l->reserve_bytes + 2 * l->ballast_bytes)
         make_ballast(l);
     pthread_mutex_lock(&l->lock);
     l->health.disk_free_bytes = free_bytes;
@@ -206,11 +243,11 @@ enum err space_admit(struct lmdb *l, uint64_t cost, struct fault *fault)
 /* LMDB reports a short write on a full disk as EIO: ask the disk which it was. */
 void space_failed(struct lmdb *l, enum err err, const struct fault *fault)
 {
-    uint64_t size = 0, free_bytes = 0;
+    uint64_t disk_free = 0, free_bytes = 0;
 
-    disk(l, &size, &free_bytes);
+    room(l, &disk_free, &free_bytes);
     l->checked_ms = clock_mono_ms();
-    if (err == ERR_FULL || free_bytes < l->reserve_bytes) {
+    if (err == ERR_FULL || disk_free < l->reserve_bytes) {
         pthread_mutex_lock(&l->lock);
         l->health.disk_free_bytes = free_bytes;
         pthread_mutex_unlock(&l->lock);

@@ -21,7 +21,7 @@
 
 #define LMDB_CHUNK 4080 /* one page: a larger value needs a run of free pages to be found */
 #define LMDB_DUE_KEY_MAX (LANE_MAX + 1 + 1 + 8 + MSGID_BYTES)
-#define LMDB_PAGE 500 /* messages changed, counted or recovered in one transaction */
+#define LMDB_PAGE 256 /* messages changed, counted or recovered in one transaction */
 
 /* ---- the index in memory (lmdb_index.c) ---------------------------------- */
 

@@ -212,8 +212,9 @@ void store_watch(struct store *store, store_ready_fn *fn, void *arg);
 enum store_state { STORE_FINE, STORE_FULL_QUOTA, STORE_FULL_DISK, STORE_BROKEN };
 struct store_health {
     enum store_state state; /* anything but FINE: answer 452 4.3.1 at MAIL */
-    uint64_t queued_bytes, quota_bytes, disk_free_bytes;
-    uint64_t messages; /* in the queue */
+    uint64_t queued_bytes, quota_bytes;
+    uint64_t disk_free_bytes; /* and, when that is little, what is free inside our file */
+    uint64_t messages;        /* in the queue */
     uint64_t recipients_queued, recipients_held;
     uint64_t corrupt;                           /* quarantined records */
     uint64_t commits, commit_ns_sum, batch_sum; /* since open */
