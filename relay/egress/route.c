@@ -65,9 +65,37 @@ static void finish(struct route_lookup *lookup)
     free(lookup);
 }
 
+static struct str dns_words(enum outcome_dns dns)
+{
+    switch (dns) {
+    case OUTCOME_DNS_NONE:
+        return STR("no error");
+    case OUTCOME_DNS_NXDOMAIN:
+        return STR("there is no such domain (NXDOMAIN)");
+    case OUTCOME_DNS_NODATA:
+        return STR("the domain has neither MX nor address");
+    case OUTCOME_DNS_SERVFAIL:
+        return STR("the name server could not answer (SERVFAIL)");
+    case OUTCOME_DNS_TIMEOUT:
+        return STR("no name server answered");
+    case OUTCOME_DNS_BOGUS:
+        return STR("the answer's DNSSEC signature is wrong");
+    case OUTCOME_DNS_NULL_MX:
+        return STR("the domain says that it takes no mail (null MX)");
+    case OUTCOME_DNS_LOOP:
+        return STR("the best mail host is this relay itself");
+    case OUTCOME_DNS_BAD_MX:
+        return STR("no mail host of this domain has an address");
+    }
+    return STR_EMPTY;
+}
+
+/* `why`: what the resolver said; our own words when it said nothing more than the code. */
 static void plan_failed(struct route_plan *plan, enum outcome_dns dns, const char *name,
                         struct str why)
 {
+    if (why.len == 0)
+        why = dns_words(dns);
     plan->dns = dns;
     plan->step_count = 0;
     (void)snprintf(plan->fault, sizeof(plan->fault), "%s: " STR_FMT, name, STR_ARG(why));
@@ -113,9 +141,7 @@ static void no_address(struct route_lookup *lookup)
             break;
     }
     if (plan->fault[0] == '\0')
-        plan_failed(plan, dns, speaks ? speaks->name : lookup->place,
-                    lookup->is_mx ? STR("no mail host of this domain has an address")
-                                  : STR("no address for this name"));
+        plan_failed(plan, dns, speaks ? speaks->name : lookup->place, STR_EMPTY);
     plan->dns = dns;
 }
 
@@ -126,8 +152,7 @@ static void hosts_known(struct route_lookup *lookup)
 
     add_evidence(plan, lookup->is_mx);
     if (mx_route && route_plan_cut_at_us(plan, &lookup->options)) {
-        plan_failed(plan, OUTCOME_DNS_LOOP, lookup->place,
-                    STR("the best mail host is this relay itself"));
+        plan_failed(plan, OUTCOME_DNS_LOOP, lookup->place, STR_EMPTY);
     } else {
         route_plan_steps(plan);
         if (plan->step_count == 0)
@@ -151,8 +176,8 @@ static void address_answered(void *arg, const struct dns_answer *answer)
         if (answer->ttl_s < plan->ttl_s)
             plan->ttl_s = answer->ttl_s;
     } else {
-        (void)snprintf(plan->fault, sizeof(plan->fault), "%s: " STR_FMT, host->name,
-                       STR_ARG(answer->fault));
+        struct str why = answer->fault.len ? answer->fault : dns_words(host->dns);
+        (void)snprintf(plan->fault, sizeof(plan->fault), "%s: " STR_FMT, host->name, STR_ARG(why));
     }
     if (--lookup->waiting == 0)
         hosts_known(lookup);
@@ -191,8 +216,7 @@ static void mx_records(struct route_lookup *lookup, const struct dns_answer *ans
     size_t count = 0;
 
     if (answer->count == 1 && answer->records[0].name[0] == '\0') {
-        plan_failed(plan, OUTCOME_DNS_NULL_MX, lookup->place,
-                    STR("the domain says that it takes no mail (null MX)"));
+        plan_failed(plan, OUTCOME_DNS_NULL_MX, lookup->place, STR_EMPTY);
         finish(lookup);
         return;
     }

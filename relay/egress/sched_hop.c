@@ -16,10 +16,11 @@ void sched_tell_route(const struct sched_lane *lane, const struct claim *claim)
         .side = HOP_OUT,
         .stage = STAGE_ROUTE,
         .lane = str_of(lane->name),
-        .fault = plan->dns == OUTCOME_DNS_NONE ? STR_EMPTY : str_of(plan->fault),
         .text = str_of(plan->evidence),
     };
 
+    if (plan->step_count == 0)
+        return; /* the delivery tells what a plan without addresses means */
     if (plan->host_count > 0)
         hop.host = str_of(plan->hosts[0].name);
     hop_emit(loop_ring(lane->sched->options.loop), &hop);
