@@ -225,7 +225,7 @@ static void what_is_put_off_comes_again_later_and_later(void **state)
     assert_in_range(site->messages, 6, 7);
     assert_non_null(strstr((hops_drain(fx.hops), fx.last_settle), "452 4.2.2"));
     site->mood = SITE_TAKES;
-    virtual_run(HOUR);
+    virtual_run(2 * HOUR);
     assert_int_equal(health().messages, 0);
     assert_int_equal(hops_of(STAGE_SETTLE, RESULT_DELIVERED), 1);
 }
