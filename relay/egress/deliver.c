@@ -155,7 +155,8 @@ static const struct endpoint *source_for(const struct delivery *delivery, const 
         count += route->source[i].family == to->family;
     if (count == 0)
         return NULL;
-    pick = (size_t)(delivery->number % count);
+    /* The numbers of one loop have a common divisor: mixed, they have none. */
+    pick = (size_t)((delivery->number * 0x9E3779B97F4A7C15U >> 32) % count);
     for (size_t i = 0; i < route->source_count; i++)
         if (route->source[i].family == to->family && pick-- == 0)
             return &route->source[i];

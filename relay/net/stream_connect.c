@@ -29,9 +29,11 @@ static enum err bind_source(int fd, const struct endpoint *to, const struct endp
                          "source address %s is of another family than the destination", text);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
     socklen_t len = endpoint_to_sockaddr(&from, &address);
-    if (bind(fd, &address.any, len))
-        return fault_errno(fault, errno, "cannot use source address %s", text);
-    return ERR_OK;
+    if (bind(fd, &address.any, len) == 0)
+        return ERR_OK;
+    if (errno == EADDRNOTAVAIL) /* no trouble on the way to the peer: our own */
+        return fault_set(fault, ERR_NOT_FOUND, "source address %s is not of this machine", text);
+    return fault_errno(fault, errno, "cannot use source address %s", text);
 }
 
 static enum err open_socket(const struct endpoint *to, const struct endpoint *source, int *out_fd,
