@@ -154,7 +154,7 @@ static const struct outcome_row rows[] = {
              "wrong." },
     { "tls-wrong-name", .stages = AT_TLS, .errs = ON(TLS),
       .text = "hostname mismatch|name mismatch|does not match|not match|names another host|"
-              "does not name",
+              "does not name|certificate is for*not for",
       LATER(HOST, TLS), .gives = STATUS(4, 7, 5), .alarm = ALARM_SMARTHOST,
       .cause = "The host's certificate is made out to another name.",
       .fix = "Use the name that the certificate carries as relay name in the route, or have the "
