@@ -253,10 +253,20 @@ static void try_to_open(struct sched_lane *lane)
     }
 }
 
+/* A connection is kept for nothing while others wait for one; the next of them
+ * goes when this one has ended and that was not enough. */
+static void give_up_idle(struct sched_lane *lane)
+{
+    if (lane->idle && !has_in_hand(lane) && !lane->is_claiming && !lane_is_due(lane) &&
+        lane_is_envied(lane, lane->idle->dest))
+        work_quit(lane->idle);
+}
+
 static void end_turn(struct sched_lane *lane)
 {
     struct sched_dest *dest = lane->dest;
 
+    give_up_idle(lane);
     if (lane->slot && !lane->is_claiming)
         lane_drop_slot(lane); /* idle connections took everything */
     if (lane->work_count == 0 && lane->line != LINE_NONE && lane->line != LINE_READY)
