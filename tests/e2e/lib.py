@@ -541,7 +541,7 @@ class Hop:
 
 class _HopSession:
     def __init__(self, hop, s):
-        self.hop, self.s = hop, s
+        self.hop, self.s, self.raw = hop, s, s
         self.buffer = b""
         self.tls = self.user = None
         self.reset()
@@ -561,6 +561,18 @@ class _HopSession:
             self.buffer += piece
         line, _, self.buffer = self.buffer.partition(b"\n")
         return line.rstrip(b"\r")
+
+    def content(self):
+        """Up to the final dot, dots unstuffed."""
+        data, seen = bytearray(b"\r\n" + self.buffer), 0
+        while (end := data.find(b"\r\n.\r\n", seen)) < 0:
+            seen = max(len(data) - 4, 0)
+            piece = self.s.recv(1 << 18)
+            if not piece:
+                raise EOFError
+            data += piece
+        self.buffer = bytes(data[end + 5:])
+        return bytes(data[:end + 2]).replace(b"\r\n.", b"\r\n")[2:]
 
     def exactly(self, n):
         while len(self.buffer) < n:
@@ -691,10 +703,7 @@ class _HopSession:
             return
         if not self.act("data", "354 go"):
             return
-        content = b""
-        while (line := self.line()) != b".":
-            content += (line[1:] if line.startswith(b".") else line) + b"\r\n"
-        self.take(content)
+        self.take(self.content())
 
     def do_bdat(self, rest):
         size, _, last = rest.partition(" ")
@@ -730,6 +739,8 @@ class _HopSession:
         self.say("250 2.0.0 ok")
 
     def do_quit(self, rest):
+        with self.hop.lock:
+            self.hop.open.discard(self.raw)  # the client may come back before we have hung up
         self.act("quit", "221 2.0.0 bye")
         return "end"
 
