@@ -136,6 +136,7 @@ static void lookup_done(void *arg)
     plan->refs = 1;
     plan->host_count = 1;
     plan->ttl_s = 3600;
+    plan->step_count = 1;
     plan->hosts = mem_alloc(sizeof(*plan->hosts));
     if (host)
         snprintf(plan->hosts[0].name, sizeof(plan->hosts[0].name), "%s", host);

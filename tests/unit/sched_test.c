@@ -189,6 +189,21 @@ static void an_idle_connection_makes_way(void **state)
     assert_int_equal(second->messages, 1);
 }
 
+static void a_connection_that_turns_idle_makes_way_for_those_in_line(void **state)
+{
+    struct site *first = site_add("first.test", SITE_TAKES);
+    struct site *second = site_add("second.test", SITE_TAKES);
+
+    (void)state;
+    first->message_ms = 2000;
+    fx.settings.connections_max = 1;
+    submit("direct/first.test", "a@here.test", 0);
+    virtual_run(SECOND);
+    submit("direct/second.test", "a@here.test", 0); /* waits while the first runs */
+    virtual_run(2 * SECOND);
+    assert_int_equal(second->messages, 1);
+}
+
 static void many_lanes_take_turns(void **state)
 {
     struct sched_counts counts;
@@ -736,6 +751,7 @@ int main(void)
         TEST(domains_at_one_provider_are_one_dest),
         TEST(a_big_lane_does_not_hold_up_a_small_one),
         TEST(an_idle_connection_makes_way),
+        TEST(a_connection_that_turns_idle_makes_way_for_those_in_line),
         TEST(many_lanes_take_turns),
         TEST(what_is_put_off_comes_again_later_and_later),
         TEST(a_refusal_is_reported_in_the_same_settlement),
