@@ -194,8 +194,9 @@ static void arrival_finish(struct arrival *arrival)
 
     if (arrival->refusal.code) {
         reply = arrival->refusal;
-        if (arrival->message->body)
-            body_discard(&arrival->message->body); /* no record names it */
+        /* A body that the store has never seen; it looks after those it has. */
+        if (arrival->message->body && !arrival->accept.message)
+            body_discard(&arrival->message->body);
     } else {
         msgid_print(arrival_id(arrival), id);
         reply_set(&reply, 250, STATUS(2, 0, 0), "queued as %s", id);
