@@ -7,9 +7,10 @@
  */
 #include "relay/api/api_impl.h"
 
-#include <stdio.h>
+#include <sys/resource.h>
 
-#define CONNECTIONS_MAX 64
+#define CONNECTIONS_MAX 64u
+#define CONNECTIONS_MIN 4u
 #define CONNECTION_MEMORY ((size_t)32 * 1024) /* request line, header and what is parsed of it */
 #define CONNECTION_IDLE_S 30u
 
@@ -80,6 +81,19 @@ void door_look(struct door *door)
     loop_timer_start(door->api->options.loop, &door->timer, 0, door_run, door);
 }
 
+/* Few descriptors are for mail; who asks about it waits. */
+static unsigned connections_max(void)
+{
+    struct rlimit limit;
+    rlim_t share = CONNECTIONS_MAX;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        share = limit.rlim_cur / 16;
+    if (share < CONNECTIONS_MIN)
+        return CONNECTIONS_MIN;
+    return share < CONNECTIONS_MAX ? (unsigned)share : CONNECTIONS_MAX;
+}
+
 static enum err door_open(struct api *api, int fd, bool needs_token, struct fault *fault)
 {
     struct door *door = &api->doors[api->door_count];
@@ -90,7 +104,7 @@ static enum err door_open(struct api *api, int fd, bool needs_token, struct faul
     door->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, call_request, door,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, call_completed, door,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_OPTION_CONNECTION_LIMIT, connections_max(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_END);
     if (!door->daemon)
         return fault_set(fault, ERR_IO, "cannot start the HTTP server of the API");

@@ -8,6 +8,7 @@
 #define MESSAGES 10
 #define MESSAGES_MAX 100
 #define TRACE_MAX ((size_t)16 << 20)
+#define HOP_ROOM ((size_t)8 * HOP_ENCODED_MAX)
 #define CUT_LINE "{\"cut\":true}\n"
 
 struct tracing {
@@ -41,7 +42,7 @@ static bool add_hop(void *arg, const struct hop *hop)
     if (atomic_load_explicit(&tracing->call->is_cancelled, memory_order_relaxed))
         return false;
     /* Every octet of a hop may become six as JSON; its keys take little. */
-    if (lines->len + 8 * HOP_ENCODED_MAX > TRACE_MAX) {
+    if (lines->len + HOP_ROOM > TRACE_MAX) {
         tracing->is_cut = true;
         return false;
     }

@@ -8,8 +8,6 @@
  */
 #include "relay/api/api_impl.h"
 
-#include <stdio.h>
-
 #define BODY_MAX ((size_t)64 * 1024)
 
 /* ---- life ---- */
@@ -101,18 +99,32 @@ void call_resume(struct call *call)
     door_look(call->door);
 }
 
+static void finish(struct call *call, unsigned code, const char *type)
+{
+    call->is_answered = true;
+    call->code = code;
+    call->type = type;
+    call_resume(call);
+}
+
+static void put_error(struct call *call, struct str words)
+{
+    buf_reset(&call->body);
+    buf_cstr(&call->body, "{\"error\": ");
+    buf_json(&call->body, words);
+    buf_cstr(&call->body, "}\n");
+}
+
 void call_answer(struct call *call, unsigned code, const char *type)
 {
     if (call->is_answered)
         return;
     if (call->body.overflowed) {
-        call_error(call, MHD_HTTP_INTERNAL_SERVER_ERROR, "the answer is too large: ask for less");
-        return;
+        put_error(call, STR("the answer is too large: ask for less"));
+        code = MHD_HTTP_INTERNAL_SERVER_ERROR;
+        type = API_TYPE_JSON;
     }
-    call->is_answered = true;
-    call->code = code;
-    call->type = type;
-    call_resume(call);
+    finish(call, code, type);
 }
 
 void call_error(struct call *call, unsigned code, const char *format, ...)
@@ -120,16 +132,15 @@ void call_error(struct call *call, unsigned code, const char *format, ...)
     struct buf text;
     va_list args;
 
+    if (call->is_answered)
+        return;
     buf_init(&text, 1024);
     va_start(args, format);
     buf_vprintf(&text, format, args);
     va_end(args);
-    buf_reset(&call->body);
-    buf_cstr(&call->body, "{\"error\": ");
-    buf_json(&call->body, buf_view(&text));
-    buf_cstr(&call->body, "}\n");
+    put_error(call, buf_view(&text));
     buf_clear(&text);
-    call_answer(call, code, API_TYPE_JSON);
+    finish(call, code, API_TYPE_JSON);
 }
 
 static unsigned code_of(enum err err)

@@ -185,8 +185,7 @@ static void render_queue_states(const struct store_health *store, struct buf *ou
 /* Those that put off the most come first. */
 static int by_trouble(const void *a, const void *b)
 {
-    const struct api_lane *left = *(const struct api_lane *const *)a;
-    const struct api_lane *right = *(const struct api_lane *const *)b;
+    const struct api_lane *left = a, *right = b;
 
     if (left->later != right->later)
         return left->later < right->later ? 1 : -1;
@@ -195,21 +194,21 @@ static int by_trouble(const void *a, const void *b)
 
 static void render_lanes(const struct api_state *state, struct buf *out)
 {
-    const struct api_lane **sleeping = mem_alloc((state->lane_count + 1) * sizeof(*sleeping));
+    struct api_lane *sleeping = mem_alloc((state->lane_count + 1) * sizeof(*sleeping));
     size_t count = 0;
 
     for (size_t i = 0; i < state->lane_count; i++)
         if (str_eq(state->lanes[i].state, STR("sleeping")))
-            sleeping[count++] = &state->lanes[i];
+            sleeping[count++] = state->lanes[i];
     if (count)
-        qsort(sleeping, count, sizeof(sleeping[0]), by_trouble);
+        qsort(sleeping, count, sizeof(*sleeping), by_trouble);
     head(out, "lane_wakes_seconds", "gauge",
          "Unix time at which a sleeping place is tried again; the worst places only.");
     for (size_t i = 0; i < count && i < METRICS_LANES; i++) {
         sample_begin(out, "lane_wakes_seconds");
-        label(out, "lane", sleeping[i]->lane);
-        label(out, "dest", sleeping[i]->dest);
-        sample_end(out, sleeping[i]->wake_at > 0 ? (uint64_t)sleeping[i]->wake_at : 0);
+        label(out, "lane", sleeping[i].lane);
+        label(out, "dest", sleeping[i].dest);
+        sample_end(out, sleeping[i].wake_at > 0 ? (uint64_t)sleeping[i].wake_at : 0);
     }
     free(sleeping);
 }

@@ -14,6 +14,7 @@
 
 #define LINES_MAX ((size_t)32 << 20)
 #define TEXT_MAX ((size_t)128 << 20)
+#define HOP_ROOM ((size_t)8 * HOP_ENCODED_MAX) /* as JSON */
 #define MESSAGES 10
 #define MESSAGES_MAX 100
 #define EX_NOTHING 1
@@ -53,7 +54,7 @@ static bool add_hop(void *arg, const struct hop *hop)
 
     hop_json(hop, &tracing->lines);
     buf_char(&tracing->lines, '\n');
-    tracing->is_cut = tracing->lines.len + 8 * HOP_ENCODED_MAX > LINES_MAX;
+    tracing->is_cut = tracing->lines.len + HOP_ROOM > LINES_MAX;
     return !tracing->is_cut;
 }
 

@@ -174,18 +174,27 @@ static json_t *lane_json(const struct lane *lane)
     return json;
 }
 
+static void lanes_free(struct lane *lanes)
+{
+    struct lane *lane = lanes, *next;
+
+    HASH_CLEAR(hh, lanes); /* only the table: the links stay */
+    for (; lane; lane = next) {
+        next = lane->hh.next;
+        free(lane);
+    }
+}
+
 json_t *queue_direct_lanes(struct queue_direct *queue, struct fault *fault)
 {
-    struct lane *lanes = NULL, *lane, *next;
+    struct lane *lanes = NULL;
     enum err rc = count_all(queue, &lanes, fault);
     json_t *page = json_object(), *list = json_array();
 
     HASH_SORT(lanes, lane_order);
-    HASH_ITER (hh, lanes, lane, next) {
+    for (const struct lane *lane = lanes; lane; lane = lane->hh.next)
         json_array_append_new(list, lane_json(lane));
-        HASH_DEL(lanes, lane);
-        free(lane);
-    }
+    lanes_free(lanes);
     json_object_set_new(page, "lanes", list);
     if (!rc)
         return page;

@@ -151,7 +151,7 @@ static struct bench *bench_new(bool is_lmdb)
     struct store_options store = { 0 };
     struct fault fault = { 0 };
 
-    strcpy(bench->folder, "/tmp/waypost-api-XXXXXX");
+    str_copy(bench->folder, sizeof(bench->folder), STR("/tmp/waypost-api-XXXXXX"));
     assert_non_null(mkdtemp(bench->folder));
     snprintf(bench->socket, sizeof(bench->socket), "%s/run/api.sock", bench->folder);
     snprintf(bench->trace, sizeof(bench->trace), "%s/trace", bench->folder);

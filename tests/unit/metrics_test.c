@@ -43,7 +43,7 @@ static void begin_family(struct check *check, const char *line)
     for (size_t i = 0; i < check->seen_count; i++)
         assert_string_not_equal(check->seen[i], check->name);
     assert_true(check->seen_count < NAMES_MAX);
-    strcpy(check->seen[check->seen_count++], check->name);
+    str_copy(check->seen[check->seen_count++], sizeof(check->name), str_of(check->name));
     assert_true(strlen(line) > 7 + n + 1); /* some help */
 }
 
