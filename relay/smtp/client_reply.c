@@ -162,7 +162,7 @@ static bool got_chunk(struct smtp_client *client, struct smtp_client_event *even
 
 static bool got_content(struct smtp_client *client, struct smtp_client_event *event)
 {
-    if (client->ended)
+    if (smtp_client_content_sent(client))
         return content_over(client, event);
     /* An answer before the dot: a refusal is taken at its word, but the two
      * sides no longer agree on where they are. */

@@ -649,6 +649,20 @@ static void nobody_waits_for_a_slow_driver(void **state)
     bench_clear(&bench);
 }
 
+/* All of the content is written when its reply is read, and none of it is sent. */
+static void content_is_not_accepted_before_it_was_sent(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    bench_init(&bench, 0);
+    play(&bench, "", PIPE_EHLO PIPED, false);
+    feed(&bench, STR("250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n"), false);
+    pump(&bench);
+    assert_true(str_iends(buf_view(&bench.events), STR("go, fault 250 invalid@content")));
+    bench_clear(&bench);
+}
+
 /* ---- much content ---- */
 
 static void room_is_told_once_there_is_some(void **state)
@@ -755,6 +769,7 @@ int main(void)
         cmocka_unit_test(each_stage_has_its_time),
         cmocka_unit_test(dripping_does_not_help),
         cmocka_unit_test(nobody_waits_for_a_slow_driver),
+        cmocka_unit_test(content_is_not_accepted_before_it_was_sent),
         cmocka_unit_test(room_is_told_once_there_is_some),
         cmocka_unit_test(much_content_goes_in_chunks),
         cmocka_unit_test(a_refused_chunk_ends_the_transaction),
