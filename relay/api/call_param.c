@@ -110,7 +110,7 @@ static int append(const char *bytes, size_t len, void *arg)
 
 void call_json(struct call *call, unsigned code, void *json)
 {
-    json_dump_callback(json, append, &call->body, JSON_COMPACT);
+    json_dump_callback(json, append, &call->body, JSON_COMPACT | JSON_ENSURE_ASCII);
     json_decref(json);
     buf_char(&call->body, '\n');
     call_answer(call, code, API_TYPE_JSON);

@@ -33,7 +33,7 @@ static bool print_row(void *arg, const json_t *row)
     struct printing *printing = arg;
 
     if (printing->wish->json) {
-        json_dump_callback(row, append, &printing->text, JSON_COMPACT);
+        json_dump_callback(row, append, &printing->text, JSON_COMPACT | JSON_ENSURE_ASCII);
         buf_char(&printing->text, '\n');
     } else {
         if (printing->count == 0)
@@ -161,7 +161,7 @@ static int show_one(struct queue_source *source, const struct queue_wish *wish, 
         return not_there(id, rc, &fault);
     buf_init(&text, TEXT_MAX);
     if (wish->json)
-        json_dump_callback(message, append, &text, JSON_INDENT(2));
+        json_dump_callback(message, append, &text, JSON_INDENT(2) | JSON_ENSURE_ASCII);
     else
         queue_text_message(message, clock_wall_us() / 1000000, &paint, &text);
     if (wish->json)
