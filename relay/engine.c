@@ -367,8 +367,35 @@ static enum err run(struct engine *engine, struct fault *fault)
     return ERR_OK;
 }
 
+static size_t open_letters(struct engine *engine)
+{
+    size_t opened = 0;
+
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        if (engine->loops[i].loop)
+            opened += mailbox_drain(loop_mailbox(engine->loops[i].loop));
+    return opened;
+}
+
+/* What was aborted may still be worked on by the pool or the store, and its last
+ * letter wants its loop, intake and sched alive. No loop runs any more: we open it. */
+static void await_letters(struct engine *engine)
+{
+    bool is_busy = true;
+
+    while (is_busy) {
+        is_busy = (engine->pool && pool_busy(engine->pool) > 0) ||
+                  (engine->store && store_outstanding(engine->store) > 0);
+        if (open_letters(engine) > 0)
+            is_busy = true;
+        else if (is_busy)
+            usleep(1000);
+    }
+}
+
 static void engine_clear(struct engine *engine)
 {
+    await_letters(engine);
     engine_reload_free(engine);
     if (engine->api)
         api_free(&engine->api);

@@ -25,6 +25,7 @@ struct pool_line {
     unsigned slot_count;
     size_t most; /* waiting jobs; 0: no bound */
     atomic_size_t waiting;
+    atomic_size_t busy; /* posted, and its letter not yet */
     atomic_size_t idle;
     atomic_size_t alive; /* counted before a thread is made */
 };
@@ -69,11 +70,12 @@ static void open_done(struct letter *letter)
     job->done(job);
 }
 
-static void run_job(struct job *job)
+static void run_job(struct pool_line *line, struct job *job)
 {
     job->run(job);
     job->letter.open = open_done;
     mailbox_post(job->reply_to, &job->letter);
+    atomic_fetch_sub(&line->busy, 1);
 }
 
 /* Jobs posted while a first thread was being made, which then failed. */
@@ -82,7 +84,7 @@ static void run_rest(struct pool_line *line)
     struct letter *letter;
 
     while ((letter = mailbox_wait_one(&line->jobs, 0)))
-        run_job(container_of(letter, struct job, letter));
+        run_job(line, container_of(letter, struct job, letter));
 }
 
 void pool_free(struct pool **pool)
@@ -118,7 +120,7 @@ static void *worker(void *arg)
         if (!letter)
             return NULL;
         atomic_fetch_sub(&line->waiting, 1);
-        run_job(container_of(letter, struct job, letter));
+        run_job(line, container_of(letter, struct job, letter));
     }
 }
 
@@ -156,13 +158,15 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
 {
     struct pool_line *line = &pool->lines[kind];
 
+    atomic_fetch_add(&line->busy, 1);
     if (pool->threads_off) {
-        run_job(job);
+        run_job(line, job);
         return ERR_OK;
     }
     size_t ahead = atomic_fetch_add(&line->waiting, 1);
     if (line->most && ahead >= line->most) {
         atomic_fetch_sub(&line->waiting, 1);
+        atomic_fetch_sub(&line->busy, 1);
         return ERR_BUSY;
     }
     if (ahead >= atomic_load(&line->idle))
@@ -170,7 +174,7 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
     if (atomic_load(&line->alive) == 0) {
         /* The system refuses us even one thread: slow beats lost. */
         atomic_fetch_sub(&line->waiting, 1);
-        run_job(job);
+        run_job(line, job);
         return ERR_OK;
     }
     mailbox_post(&line->jobs, &job->letter);
@@ -180,4 +184,13 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
 size_t pool_waiting(struct pool *pool, enum pool_class kind)
 {
     return atomic_load(&pool->lines[kind].waiting);
+}
+
+size_t pool_busy(struct pool *pool)
+{
+    size_t busy = 0;
+
+    for (size_t i = 0; i < POOL_CLASS_COUNT; i++)
+        busy += atomic_load(&pool->lines[i].busy);
+    return busy;
 }

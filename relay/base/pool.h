@@ -48,5 +48,7 @@ void pool_free(struct pool **pool); /* waits for running and waiting jobs */
 /* ERR_BUSY when the class's waiting line is full: nothing was taken. */
 enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job);
 size_t pool_waiting(struct pool *pool, enum pool_class kind);
+/* Jobs whose letter has not been posted yet: when it is 0, every `done` is in its mailbox. */
+size_t pool_busy(struct pool *pool);
 
 #endif

@@ -13,6 +13,7 @@
 #include "relay/ingress/auth_memory.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -46,7 +47,7 @@ struct auth_check {
     struct timer timer;
     struct auth_key client; /* network and user */
     bool is_hashing;        /* a letter is owed */
-    bool is_cancelled;
+    atomic_bool is_cancelled;
     enum auth_verdict verdict;
     auth_fn *fn;
     void *arg;
@@ -143,7 +144,7 @@ static void told(struct letter *letter)
     struct auth_check *check = container_of(letter, struct auth_check, letter);
 
     check->is_hashing = false;
-    if (check->is_cancelled)
+    if (atomic_load(&check->is_cancelled))
         free(check);
     else
         answer_soon(check, check->verdict);
@@ -202,6 +203,21 @@ static bool judge(const struct hashing *hashing)
     return users_password_ok(user, str_make(hashing->password, hashing->password_len));
 }
 
+/* Everybody has hung up: nobody is worth a hash. */
+static bool is_pointless(struct hashing *hashing)
+{
+    struct auth *auth = hashing->auth;
+    bool pointless = true;
+
+    pthread_mutex_lock(&auth->lock);
+    for (const struct auth_check *check = hashing->waiting; check; check = check->next)
+        pointless = pointless && atomic_load(&check->is_cancelled);
+    if (pointless)
+        leave_list(hashing);
+    pthread_mutex_unlock(&auth->lock);
+    return pointless;
+}
+
 static void hashing_run(struct job *job)
 {
     struct hashing *hashing = container_of(job, struct hashing, job);
@@ -209,6 +225,10 @@ static void hashing_run(struct job *job)
     struct users *before = NULL;
     bool is_final, ok;
 
+    if (is_pointless(hashing)) {
+        tell_all(hashing, AUTH_LATER);
+        return;
+    }
     do {
         ok = judge(hashing);
         pthread_mutex_lock(&auth->lock);
@@ -365,7 +385,7 @@ void auth_cancel(struct auth_check **check_at)
     if (!check)
         return;
     if (check->is_hashing) {
-        check->is_cancelled = true;
+        atomic_store(&check->is_cancelled, true);
         return;
     }
     loop_timer_stop(check->loop, &check->timer);
