@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SOON_S (14 * 86400)
+#define SOON_S (INT64_C(14) * 86400)
 
 struct files {
     const struct conf *conf;

@@ -15,8 +15,8 @@
 
 #define AUTH_ROWS 1024U
 #define AUTH_WAYS 4U
-#define AUTH_KEPT_MS (5 * 60 * 1000U)      /* a verified credential */
-#define AUTH_FORGIVEN_MS (15 * 60 * 1000U) /* a failure with none after it */
+#define AUTH_KEPT_MS (UINT64_C(5) * 60 * 1000)      /* a verified credential */
+#define AUTH_FORGIVEN_MS (UINT64_C(15) * 60 * 1000) /* a failure with none after it */
 #define AUTH_DELAY_FIRST_MS 1000U
 #define AUTH_DELAY_MAX_MS 30000U
 

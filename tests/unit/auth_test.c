@@ -141,7 +141,7 @@ static const char *const password = "correct horse";
 static struct users *users_with(struct world *world, const char *secret)
 {
     struct user_change change = { .name = STR("anna"), .password = str_of(secret), .group = -1 };
-    struct users *users;
+    struct users *users = NULL;
     struct fault fault;
 
     unlink(world->file);

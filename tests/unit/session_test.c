@@ -572,7 +572,8 @@ static void submission(void **state)
           0 },
         { "web talk ends it", AT_TRUSTED, "< 220\n> GET / HTTP/1.1\n< 554\neof", 0 },
         { "too many errors end it", AT_TRUSTED,
-          HELLO "> XYZ|XYZ|XYZ|XYZ|XYZ|XYZ\n< 500\n< 500\n< 500\n< 500\n< 500\n< 421 4.7.0\neof", 0 },
+          HELLO "> XYZ|XYZ|XYZ|XYZ|XYZ|XYZ\n< 500\n< 500\n< 500\n< 500\n< 500\n< 421 4.7.0\neof",
+          0 },
     };
 
     (void)state;
@@ -641,7 +642,9 @@ static void logins(void **state)
                 "> *\n< 501\n" BYE,
           0 },
         { "CRAM-MD5 with a wrong answer", AT_CRAM,
-          STARTTLS "> AUTH CRAM-MD5\n< 334\n> YW5uYSAwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==\n< 535 5.7.8\n" BYE, 0 },
+          STARTTLS
+          "> AUTH CRAM-MD5\n< 334\n> YW5uYSAwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==\n< 535 5.7.8\n" BYE,
+          0 },
         { "another's reverse-path", AT_AUTH,
           STARTTLS "> AUTH PLAIN " ANNA "\n< 235\n> MAIL FROM:<bob@example.com>\n< 553 5.7.1\n"
                    "> MAIL FROM:<>\n< 250\n" BYE,
