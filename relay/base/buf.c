@@ -173,6 +173,18 @@ static bool escape_one(struct buf *buf, struct str s, size_t *out_len)
     return true;
 }
 
+/* How many bytes from here on need no thought: printable ASCII but for quote
+ * and backslash. Nearly all that is shown is that, so it is copied in runs. */
+static size_t plain_run(struct str s)
+{
+    size_t len = 0;
+
+    while (len < s.len && s.at[len] >= 0x20 && s.at[len] < 0x7F && s.at[len] != '\\' &&
+           s.at[len] != '"')
+        len++;
+    return len;
+}
+
 bool buf_escaped(struct buf *buf, struct str s, size_t max_in)
 {
     size_t before = buf->len, shown = 0, len = 0;
@@ -181,6 +193,12 @@ bool buf_escaped(struct buf *buf, struct str s, size_t max_in)
     while (ok && shown < s.len && shown < max_in) {
         uint32_t point;
         struct str rest = str_from(s, shown);
+        size_t run = plain_run(str_head(rest, max_in - shown));
+        if (run) {
+            ok = buf_append(buf, rest.at, run);
+            shown += run;
+            continue;
+        }
         if (str_utf8(rest, &point) > max_in - shown)
             break; /* no half character at the cut */
         ok = escape_one(buf, rest, &len);
@@ -208,6 +226,12 @@ bool buf_json(struct buf *buf, struct str s)
 
     while (ok && s.len) {
         uint32_t point = 0;
+        size_t run = plain_run(s);
+        if (run) {
+            ok = buf_append(buf, s.at, run);
+            s = str_from(s, run);
+            continue;
+        }
         size_t len = str_utf8(s, &point);
         if (len && (point == '"' || point == '\\'))
             ok = buf_char(buf, '\\') && buf_char(buf, (char)point);
