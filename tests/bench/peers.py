@@ -34,9 +34,9 @@ def must(command, **more):
     return done.stdout
 
 
-def wait_greeting(port, log, seconds=30):
+def wait_greeting(process, port, log, seconds=30):
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), 2) as conn:
                 conn.settimeout(10)
@@ -86,6 +86,7 @@ class Keys:
 
 class Waypost:
     name = "waypost"
+    more = []  # further configuration lines
 
     def __init__(self, folder, keys, sink_port, binary, signs):
         self.folder, self.binary = f"{folder}/waypost", binary
@@ -104,6 +105,7 @@ class Waypost:
             f'route "next" {{ match = {{"*"}}  relay = {{"127.0.0.1:{sink_port}"}}  tls = none }}',
             f'log {{ to = file  file = "{self.log}" }}',
             f'api {{ socket = "{self.folder}/api.sock" }}',
+            *self.more,
         ]
         if signs:
             lines += [
@@ -121,7 +123,7 @@ class Waypost:
             self.process = subprocess.Popen([self.binary, "-c", self.conf, "serve"],
                                             stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            wait_greeting(self.ports["plain"], f"{self.folder}/output")
+            wait_greeting(self.process, self.ports["plain"], f"{self.folder}/output")
         except Failure:
             self.stop()
             raise
@@ -277,7 +279,7 @@ class Postfix:
                 ["postfix", "-c", f"{self.folder}/etc", "start-fg"],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            wait_greeting(self.ports["submission" if self.signs else "plain"],
+            wait_greeting(self.master, self.ports["submission" if self.signs else "plain"],
                           self.log if os.path.exists(self.log) else f"{self.folder}/output")
         except Failure:
             self.stop()

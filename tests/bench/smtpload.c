@@ -96,8 +96,13 @@ static struct {
     size_t id_at, end_at; /* where the number goes */
     uint64_t *latency_ns;
     uint64_t deadline_ns;
-} load = {.connections = 20, .messages = 1000, .size = 10240, .per_connection = 1, .threads = 1,
-          .seconds = 300, .sender = "bench@bench.test"};
+} load = { .connections = 20,
+           .messages = 1000,
+           .size = 10240,
+           .per_connection = 1,
+           .threads = 1,
+           .seconds = 300,
+           .sender = "bench@bench.test" };
 
 static atomic_uint next_number, accepted, refused, troubles, handshakes;
 static atomic_ullong last_250_ns;
@@ -173,7 +178,8 @@ static void make_auth_line(void)
 
 static void watch(struct work *work, struct conn *conn, bool for_write, int op)
 {
-    struct epoll_event ev = {.events = for_write ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = conn};
+    struct epoll_event ev = { .events = for_write ? EPOLLIN | EPOLLOUT : EPOLLIN,
+                              .data.ptr = conn };
 
     conn->wants_write = for_write;
     epoll_ctl(work->epoll, op, conn->fd, &ev);
@@ -473,7 +479,7 @@ static bool go_on(struct work *work, struct conn *conn, uint32_t events)
 
 static void begin_connection(struct work *work, struct conn *conn)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(load.port)};
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(load.port) };
     char *out = conn->out;
     uint32_t number = conn->number;
     int on = 1;
@@ -576,10 +582,7 @@ static void setup_tls(void)
     SSL_CTX_set_options(load.tls, SSL_OP_IGNORE_UNEXPECTED_EOF);
 }
 
-static uint32_t number_of(const char *text)
-{
-    return (uint32_t)strtoul(text, NULL, 10);
-}
+static uint32_t number_of(const char *text) { return (uint32_t)strtoul(text, NULL, 10); }
 
 static void read_options(int argc, char **argv)
 {
@@ -587,18 +590,41 @@ static void read_options(int argc, char **argv)
 
     while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:")) != -1) {
         switch (opt) {
-        case 'c': load.connections = number_of(optarg); break;
-        case 'n': load.messages = number_of(optarg); break;
-        case 'l': load.size = number_of(optarg); break;
-        case 'm': load.per_connection = number_of(optarg); break;
-        case 's': load.with_tls = true; break;
-        case 'u': load.user = optarg; break;
-        case 'w': load.password = optarg; break;
-        case 'p': load.with_pipelining = true; break;
-        case 't': load.threads = number_of(optarg); break;
-        case 'f': load.sender = optarg; break;
-        case 'd': load.seconds = number_of(optarg); break;
-        default: exit(2);
+        case 'c':
+            load.connections = number_of(optarg);
+            break;
+        case 'n':
+            load.messages = number_of(optarg);
+            break;
+        case 'l':
+            load.size = number_of(optarg);
+            break;
+        case 'm':
+            load.per_connection = number_of(optarg);
+            break;
+        case 's':
+            load.with_tls = true;
+            break;
+        case 'u':
+            load.user = optarg;
+            break;
+        case 'w':
+            load.password = optarg;
+            break;
+        case 'p':
+            load.with_pipelining = true;
+            break;
+        case 't':
+            load.threads = number_of(optarg);
+            break;
+        case 'f':
+            load.sender = optarg;
+            break;
+        case 'd':
+            load.seconds = number_of(optarg);
+            break;
+        default:
+            exit(2);
         }
     }
     if (optind >= argc || (load.user && !load.password) || load.threads < 1 ||
@@ -627,8 +653,8 @@ int main(int argc, char **argv)
     began_ns = now_ns();
     load.deadline_ns = began_ns + (uint64_t)load.seconds * 1000000000U;
     for (i = 0; i < load.threads; i++) {
-        works[i].conn_count = load.connections / load.threads +
-                              (i < load.connections % load.threads ? 1U : 0U);
+        works[i].conn_count =
+            load.connections / load.threads + (i < load.connections % load.threads ? 1U : 0U);
         works[i].conns = calloc(works[i].conn_count, sizeof(*works[i].conns));
         pthread_create(&works[i].thread, NULL, work_run, &works[i]);
     }

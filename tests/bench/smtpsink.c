@@ -243,7 +243,7 @@ static void conn_readable(struct conn *conn)
 static void accept_one(void)
 {
     int fd = accept4(sink.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), on = 1;
-    struct epoll_event ev = {.events = EPOLLIN};
+    struct epoll_event ev = { .events = EPOLLIN };
     struct conn *conn;
 
     if (fd < 0)
@@ -304,7 +304,7 @@ static bool take_word(void)
 
 static int listen_on(uint16_t port)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
     socklen_t len = sizeof(addr);
 
@@ -322,7 +322,7 @@ static int listen_on(uint16_t port)
 
 static void watch(int fd, void *ptr)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ptr};
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = ptr };
 
     epoll_ctl(sink.epoll, EPOLL_CTL_ADD, fd, &ev);
 }
