@@ -61,10 +61,41 @@ static enum err share_fd(struct engine_socket *socket, int fd, unsigned count, s
     return ERR_OK;
 }
 
-static enum err bind_all(struct engine_socket *socket, const struct setup_listen *listen,
-                         unsigned count, struct fault *fault)
+/* A reload may rename a listener, or widen its address: then the port is our own already. */
+static bool is_our_port(const struct engine *engine, uint16_t port)
 {
-    struct listener_options options = { .fd = -1, .reuse_port = count > 1, .unix_mode = 0666 };
+    struct endpoint at;
+
+    for (const struct engine_socket *socket = engine->sockets; socket; socket = socket->next)
+        if (endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
+            at.family != ENDPOINT_UNIX && at.port == port)
+            return true;
+    return false;
+}
+
+/* With SO_REUSEPORT a second relay of the same user would not fail: it would
+ * take part of our clients, unnoticed. So it is asked for once without. */
+static enum err refuse_company(const struct engine *engine, const struct listener_options *options,
+                               struct fault *fault)
+{
+    struct listener_options alone = *options;
+    int fd;
+    enum err rc;
+
+    alone.reuse_port = false;
+    if (is_our_port(engine, options->at.port))
+        return ERR_OK;
+    rc = listener_bind(&alone, &fd, fault);
+    if (!rc)
+        close(fd);
+    return rc;
+}
+
+static enum err bind_all(struct engine *engine, struct engine_socket *socket,
+                         const struct setup_listen *listen, struct fault *fault)
+{
+    struct listener_options options = { .fd = -1, .reuse_port = true, .unix_mode = 0666 };
+    unsigned count = engine->loop_count;
     enum err rc;
 
     if (str_starts(socket->address, STR("fd:"))) {
@@ -82,6 +113,8 @@ static enum err bind_all(struct engine_socket *socket, const struct setup_listen
         rc = listener_bind(&options, &fd, fault);
         return rc ? rc : share_fd(socket, fd, count, fault);
     }
+    if (!rc)
+        rc = refuse_company(engine, &options, fault);
     for (unsigned i = 0; !rc && i < count; i++)
         rc = listener_bind(&options, &socket->fd[i], fault);
     return rc;
@@ -99,7 +132,7 @@ enum err engine_bind(struct engine *engine, const struct setup_listen *listen, s
         socket->fd[i] = -1;
     socket->name = str_of(str_dup(listen->conf->name));
     socket->address = str_of(str_dup(listen->conf->address));
-    rc = bind_all(socket, listen, engine->loop_count, fault);
+    rc = bind_all(engine, socket, listen, fault);
     if (rc) {
         socket_free(socket);
         return rc;
