@@ -208,10 +208,22 @@ static void on_signal(void *arg, int signum)
         engine_stop(engine);
 }
 
+/* Only when no loop listens any more and none has a reload's letter left to
+ * read: then clients are refused, instead of waiting in a queue nobody serves. */
+static void is_deaf(struct engine_loop *first, void *arg)
+{
+    struct engine *engine = first->engine;
+
+    (void)arg;
+    if (++engine->loops_deaf == engine->loop_count)
+        engine_sockets_free(engine);
+}
+
 static void drain_one(struct engine_loop *own, void *arg)
 {
     (void)arg;
     engine_loop_drain(own);
+    engine_tell(&own->engine->loops[0], is_deaf, NULL);
 }
 
 static void abort_one(struct engine_loop *own, void *arg)

@@ -70,7 +70,7 @@ struct engine {
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];
     unsigned loop_count;
-    unsigned loops_done;
+    unsigned loops_deaf, loops_done; /* while stopping */
     bool is_stopping, is_aborting;
     struct timer drain_timer;
     int64_t started_us;
