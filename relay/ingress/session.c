@@ -12,6 +12,12 @@
 
 static void session_event(void *arg, struct stream *stream, enum stream_event event);
 
+/* A name that was only tried is nobody's: it goes to no envelope and no Received. */
+struct str session_user(const struct session *session)
+{
+    return str_of(session->access.user ? session->login : session->local_user);
+}
+
 static void session_destroy(struct session *session)
 {
     struct service *service = session->service;
@@ -81,8 +87,7 @@ static void forget_login(struct session *session)
 {
     session_auth_end(session);
     session->access.user = NULL;
-    if (!session->service->is_local)
-        session->login[0] = '\0';
+    session->login[0] = '\0';
 }
 
 static void tls_done(struct session *session)
@@ -162,6 +167,7 @@ static void handle(struct session *session, const struct smtp_server_event *even
         break;
     case SMTP_SERVER_QUIT:
         session->is_closing = true;
+        session_tell_end(session, STR("the client said QUIT"));
         break;
     case SMTP_SERVER_CLOSE:
         session->is_closing = true;
@@ -264,6 +270,10 @@ static void session_event(void *arg, struct stream *stream, enum stream_event ev
             session_gone(session, STR("the TLS handshake took too long"));
             break;
         }
+        if (is_choked(session)) { /* it would not read a 421 either */
+            session_gone(session, STR("the client does not read its answers"));
+            break;
+        }
         smtp_server_timeout(session->machine, loop_now_ms(session->service->loop));
         session_pump(session);
         break;
@@ -332,7 +342,7 @@ static void know_client(struct session *session)
     }
     session->access.is_trusted = true;
     if (stream_peer_uid(session->stream, &uid))
-        (void)snprintf(session->login, sizeof(session->login), "uid:%u", uid);
+        (void)snprintf(session->local_user, sizeof(session->local_user), "uid:%u", uid);
 }
 
 /* False: too many; the reply says so. */
