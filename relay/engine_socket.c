@@ -39,8 +39,20 @@ struct engine_socket *engine_socket_find(struct engine *engine, struct str name,
     return NULL;
 }
 
+/* Ours alone, since nobody else can bind to it while we listen. In vain where
+ * root made it for us; the next start clears it away then. */
+static void unlink_path(const struct engine_socket *socket)
+{
+    struct endpoint at;
+
+    if (socket->fd[0] >= 0 && endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
+        at.family == ENDPOINT_UNIX)
+        (void)unlink(at.path);
+}
+
 static void socket_free(struct engine_socket *socket)
 {
+    unlink_path(socket);
     for (int i = 0; i < ENGINE_LOOPS_MAX; i++)
         if (socket->fd[i] >= 0)
             close(socket->fd[i]);
@@ -67,8 +79,8 @@ static bool is_our_port(const struct engine *engine, uint16_t port)
     struct endpoint at;
 
     for (const struct engine_socket *socket = engine->sockets; socket; socket = socket->next)
-        if (endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
-            at.family != ENDPOINT_UNIX && at.port == port)
+        if (endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK && at.family != ENDPOINT_UNIX &&
+            at.port == port)
             return true;
     return false;
 }
