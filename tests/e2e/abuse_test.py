@@ -225,6 +225,15 @@ def long_line(stack):
     wire.ask("NOOP", "250 ")
 
 
+@case("the soft limit of descriptors is raised")
+def soft_limit(stack):
+    if not shutil.which("prlimit"):
+        raise LeftOut("prlimit is not installed")
+    relay, _ = relay_with(stack, "", tls=False, wrapper=["prlimit", "--nofile=40:500"])
+    limits = open(f"/proc/{relay.process.pid}/limits").read()
+    assert re.search(r"Max open files\s+500\s+500", limits), limits
+
+
 @case("64 descriptors are enough to work")
 def few_descriptors(stack):
     if not shutil.which("prlimit"):

@@ -369,7 +369,12 @@ class Wire:
     def __init__(self, stack, port, host="127.0.0.1", *, tls=False, source=None, greeting="220 ", first=b"",
                  context=None, name="relay.here.test"):
         self.context, self.name, self.buffer = context or unverified(), name, b""
-        self.s = socket.create_connection((host, port), 30 * SLOW, source_address=(source, 0) if source else None)
+        if isinstance(port, pathlib.Path):  # a unix socket
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.settimeout(30 * SLOW)
+            self.s.connect(str(port))
+        else:
+            self.s = socket.create_connection((host, port), 30 * SLOW, source_address=(source, 0) if source else None)
         stack.callback(self.close)
         if first:
             self.s.sendall(first)
@@ -461,6 +466,7 @@ class Message:
     def __init__(self, sender, recipients, content, tls, user, params):
         self.sender, self.recipients, self.content = sender, recipients, content
         self.tls, self.user, self.params = tls, user, params
+        self.at = time.monotonic()
 
 
 class Hop:
@@ -694,7 +700,9 @@ class _HopSession:
 
     def do_rcpt(self, rest):
         path, _ = _path(rest)
-        if self.act("rcpt", "250 2.1.5 ok", path):
+        if self.sender is None:
+            self.say("503 5.5.1 MAIL first")
+        elif self.act("rcpt", "250 2.1.5 ok", path):
             self.recipients.append((path, rest))
 
     def do_data(self, rest):

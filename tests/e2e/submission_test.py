@@ -10,6 +10,7 @@ import email
 import email.policy
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import select
@@ -113,6 +114,21 @@ def doors(stack):
         assert (b"(TLSv1.3 " in received) == (protocol == b"with ESMTPSA\r\n"), received
         assert b"demo" not in received, "the login is told without being asked for"
     assert b"[IPv6:::1]" in received, received
+
+
+@case("a unix socket is a door for local programs, known by their uid")
+def unix_socket(stack):
+    hop, path = Hop(stack), lib.folder("unix") / "smtp.sock"
+    relay = Waypost(stack, f'''listen "local" {{ address = "unix:{path}" }}
+route "all" {{ relay = {{"{hop.address}"}}  tls = none }}''', listens=False, tls=False)
+    wire = Wire(stack, path)
+    wire.ehlo()
+    wire.envelope("a@here.test", "b@there.test")
+    queue_id = wire.content(mail().encode()).split()[-1]
+    hop.wait()
+    told = wait_for(lambda: [h for h in relay.hops(queue_id) if h["stage"] == "receive"], what="the hop")
+    assert told[0].get("user") == f"uid:{os.getuid()}", told
+    assert relay.stop() == 0 and not path.exists()
 
 
 @case("EHLO offers what each door has, and nothing else")
