@@ -203,8 +203,7 @@ static void read_setting(struct tree *tree, struct lex *lex, struct tree_section
     } else if (token.kind != TOKEN_WRONG) {
         token.line = line; /* where it is missing */
         expected(tree, lex, token,
-                 lex_is(token, '{') ? "write one value, without braces"
-                                      : "write a value behind it",
+                 lex_is(token, '{') ? "write one value, without braces" : "write a value behind it",
                  "a value");
         *lex = before;
         skip_statement(lex, name);

@@ -77,6 +77,7 @@ static void gathered(struct engine_loop *first, void *arg)
 
     state->arena = &gather->arena;
     state->sessions = caps_sessions(engine->caps);
+    state->log_lost = log_lost(engine->log);
     state->trace_bytes = tracelog_bytes(engine->tracelog);
     state->trace_lost = tracelog_lost(engine->tracelog);
     state->started_us = engine->started_us;

@@ -178,6 +178,7 @@ static enum err take_over(struct log *log, struct settings *next, struct fault *
     if (moves && !err) {
         sink_close(&log->sink);
         sink.lost = log->sink.lost;
+        sink.lost_ever = log->sink.lost_ever;
         log->sink = sink;
     }
     if (err) {
@@ -206,6 +207,8 @@ static void apply_changes(struct log *log)
             tell_fault(log, &fault);
     }
 }
+
+uint64_t log_lost(struct log *log) { return log->sink.lost_ever; }
 
 void log_hop(void *arg, const struct hop *hop, struct str encoded)
 {

@@ -44,6 +44,7 @@ void log_close(struct log **log);
 void log_reopen(struct log *log); /* any thread: after logrotate or SIGHUP */
 void log_set(struct log *log,
              const struct log_options *options); /* any thread: takes effect before the next line */
+uint64_t log_lost(struct log *log); /* lines that could not be written, ever; any thread */
 void log_hop(void *log, const struct hop *hop, struct str encoded); /* a hop_tap_fn */
 void log_flush(void *log);                                          /* a hop_idle_fn */
 

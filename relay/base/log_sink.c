@@ -172,6 +172,7 @@ static void drop_pending(struct sink *sink)
     uint64_t lines = count_lines(buf_view(&sink->pending));
 
     sink->lost += lines + sink->told - (sink->told ? 1 : 0);
+    sink->lost_ever += lines - (sink->told ? 1 : 0);
     sink->told = 0;
     buf_reset(&sink->pending);
 }
@@ -234,8 +235,10 @@ static bool take_line(struct sink *sink, struct str line)
 
 void sink_line(struct sink *sink, struct str line)
 {
-    if (!take_line(sink, line))
-        sink->lost++;
+    if (take_line(sink, line))
+        return;
+    sink->lost++;
+    sink->lost_ever++;
 }
 
 /* Not as soon as one line fits again: that would tell of every gap alone. */

@@ -21,6 +21,7 @@ struct sink {
     bool mid_line;              /* what was written last did not end a line */
     struct buf pending;         /* whole lines, except the first when mid_line */
     uint64_t lost;              /* lines dropped that no notice has told of */
+    _Atomic uint64_t lost_ever; /* all of them since the start; any thread reads it */
     uint64_t told;              /* told by a notice that is still pending */
     size_t told_len;            /* bytes up to the end of that notice */
 };
