@@ -37,7 +37,7 @@ void delivery_drop_stream(struct delivery *delivery)
     smtp_client_free(&delivery->client);
     sasl_client_free(&delivery->sasl);
     delivery->tls_active = delivery->tls_begun = false;
-    delivery->needs_rset = delivery->send_waits = false;
+    delivery->needs_rset = delivery->send_waits = delivery->mail_refused = false;
     delivery->era++;
     delivery->tls_words[0] = '\0';
     delivery->refused_mechanisms = 0;
@@ -83,7 +83,7 @@ static void take_claim(struct delivery *delivery, struct claim *claim)
     delivery->claim = claim;
     delivery->attempt = first->attempts + 1;
     delivery->slots = mem_alloc(claim->count * sizeof(*delivery->slots));
-    delivery->has_last = false;
+    delivery->has_last = delivery->mail_refused = false;
     loop_timer_start(delivery->options.loop, &delivery->total_timer,
                      delivery->options.total_ms ? delivery->options.total_ms : TOTAL_MS_DEFAULT,
                      delivery->total_timer.fn, delivery);
@@ -267,7 +267,7 @@ static void took_too_long(void *arg)
         .stage = delivery->client ? smtp_client_stage(delivery->client) : STAGE_CONNECT,
         .err = ERR_TIMEOUT,
         .fault = STR("the attempt as a whole took too long"),
-        .content_sent = delivery->client && smtp_client_content_sent(delivery->client),
+        .content_sent = delivery_content_sent(delivery),
     };
 
     if (delivery->state == DELIVERY_SENDING) {
@@ -335,8 +335,7 @@ void delivery_abort(struct delivery *delivery)
 {
     for (size_t i = 0; delivery->claim && i < delivery->claim->count; i++) {
         struct delivery_slot *slot = &delivery->slots[i];
-        bool sent =
-            delivery->client && slot->is_accepted && smtp_client_content_sent(delivery->client);
+        bool sent = slot->is_accepted && delivery_content_sent(delivery);
         if (slot->is_settled)
             continue;
         slot->result = (struct delivery_result){

@@ -122,6 +122,12 @@ void delivery_stream_event(void *arg, struct stream *stream, enum stream_event e
 void delivery_send(struct delivery *delivery); /* the present claim, or what is left of it */
 void delivery_transaction_event(struct delivery *delivery, const struct smtp_client_event *event);
 void delivery_send_clear(struct delivery *delivery);
+/* The session ended after the host had refused: its words count, not the end.
+ * False: it had not. */
+bool delivery_was_refused(struct delivery *delivery);
+/* The end of the content has left: without a reply nobody knows if it was taken.
+ * What still waits in the stream has not left. */
+bool delivery_content_sent(const struct delivery *delivery);
 /* Settle every open slot with this. */
 void delivery_settle_open(struct delivery *delivery, const struct outcome_facts *facts);
 

@@ -31,6 +31,12 @@ void delivery_send_clear(struct delivery *delivery)
     delivery->has_copy = false;
 }
 
+bool delivery_content_sent(const struct delivery *delivery)
+{
+    return delivery->client && smtp_client_content_sent(delivery->client) && delivery->stream &&
+           stream_pending(delivery->stream) == 0;
+}
+
 /* ---- outcomes ---- */
 
 static void settle(struct delivery *delivery, size_t slot, const struct delivery_result *result)
@@ -472,6 +478,18 @@ static void transaction_failed(struct delivery *delivery, const struct delivery_
     }
     delivery->needs_rset = true;
     claim_next(delivery);
+}
+
+bool delivery_was_refused(struct delivery *delivery)
+{
+    struct delivery_result result = delivery->last_result;
+
+    if (delivery->state != DELIVERY_SENDING || !delivery->claim)
+        return false;
+    if (!delivery->mail_refused && !(delivery->has_last && !delivery_is_last_step(delivery)))
+        return false;
+    transaction_failed(delivery, &result, false);
+    return true;
 }
 
 static void data_refused(struct delivery *delivery, const struct reply *reply)

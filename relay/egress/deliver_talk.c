@@ -249,16 +249,24 @@ static void banner(struct delivery *delivery, const struct reply *reply)
 static void faulted(struct delivery *delivery, const struct smtp_client_event *event)
 {
     struct outcome_facts facts = { .stage = event->stage, .err = event->err };
+    struct reply reply;
     char words[FAULT_MAX];
 
+    /* What it said on leaving (421) says more than that it left. */
+    if (event->reply && event->reply->code >= 400) {
+        reply = *event->reply;
+        facts.reply = &reply;
+    }
     str_copy(words, sizeof(words), event->words);
     facts.fault = str_of(words);
-    facts.content_sent = smtp_client_content_sent(delivery->client);
+    facts.content_sent = delivery_content_sent(delivery);
     if (delivery->state == DELIVERY_QUITTING || delivery->state == DELIVERY_FREE) {
         delivery_end(delivery, NULL);
         return;
     }
-    if (delivery->is_reused && event->err == ERR_CLOSED) {
+    if (delivery_was_refused(delivery))
+        return;
+    if (delivery->is_reused && event->err == ERR_CLOSED && !facts.reply) {
         delivery_reconnect(delivery);
         return;
     }

@@ -177,13 +177,15 @@ static enum err set_word(struct host *host, struct str key, struct str value, st
         return ERR_OK;
     }
     if (!str_eq(key, STR("recipients")) && !str_eq(key, STR("keep")) &&
-        !str_eq(key, STR("implicit")))
+        !str_eq(key, STR("implicit")) && !str_eq(key, STR("sessions")))
         return fault_set(fault, ERR_INVALID, "a host has no \"" STR_FMT "\"", STR_ARG(key));
     rc = set_number(value, &number, fault);
     if (rc)
         return rc;
     if (str_eq(key, STR("recipients")))
         host->recipients_max = (unsigned)number;
+    else if (str_eq(key, STR("sessions")))
+        host->sessions_max = (unsigned)number;
     else if (str_eq(key, STR("keep")))
         host->keeps = number > 0;
     else

@@ -29,6 +29,7 @@
     X(MAIL, "mail")                                                                                \
     X(RCPT, "rcpt")                                                                                \
     X(DATA, "data")                                                                                \
+    X(BODY, "body") /* while the content arrives; a reply is said at once, then it leaves */       \
     X(CONTENT, "content")
 
 enum host_stage {
@@ -90,6 +91,7 @@ struct host {
     char password[64];
     uint64_t size_max;
     unsigned recipients_max;
+    unsigned sessions_max; /* at one time; more are greeted with 421. 0: any number */
     bool implicit_tls;
     uint64_t latency_ms;
     uint64_t idle_ms; /* leaves an idle client after so long; 0: never */
@@ -118,7 +120,7 @@ struct stream;
 struct wire;
 
 struct visit *visit_begin(struct host *host, struct stream *stream);
-void visit_arrived(struct visit *visit, struct str bytes);
+bool visit_arrived(struct visit *visit, struct str bytes); /* false: it reads no more */
 void visit_tls_hello(struct visit *visit, const struct tls_request *request);
 /* The relay left: in order, or (also) its stream is gone. */
 void visit_left(struct visit *visit);

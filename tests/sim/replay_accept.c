@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RECIPIENTS_MAX 256
+#define HEADERS_MAX 16
 #define SIZE_USUAL 300
 
 struct letterhead { /* what the words of the step say */
     struct str from, to, subject, body, notify, ret, envid, orcpt, answer, user;
-    struct str headers[8];
+    struct str headers[HEADERS_MAX];
     size_t header_count;
     uint64_t size, count;
 };
@@ -31,7 +31,7 @@ static bool word(struct replay *replay, struct letterhead *letter, const struct 
         { "size", NULL, &letter->size },       { "count", NULL, &letter->count },
     };
 
-    if (str_eq(pair->key, STR("header")) && letter->header_count < 8) {
+    if (str_eq(pair->key, STR("header")) && letter->header_count < HEADERS_MAX) {
         letter->headers[letter->header_count++] = pair->value;
         return true;
     }

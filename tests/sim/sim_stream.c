@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define OUT_MAX ((size_t)1 << 30)
+#define FLIGHT_MAX ((size_t)64 * 1024) /* then the rest waits until some has arrived */
 
 struct stream {
     struct loop *loop;
@@ -20,7 +21,8 @@ struct stream {
     struct wire in_wire;  /* events for us */
     struct wire out_wire; /* what we sent, on its way to the visit */
     struct buf in;        /* arrived, unread */
-    struct buf out;       /* written in this turn */
+    struct buf out;       /* written, not yet sent */
+    size_t in_flight;     /* sent, not yet taken */
     struct deferred flush;
     struct timer deadline;
     bool is_open, is_paused, is_dead;
@@ -72,16 +74,23 @@ static void on_in(void *arg, const struct parcel *parcel)
     }
 }
 
+static void flush(void *arg);
+
 static void on_out(void *arg, const struct parcel *parcel)
 {
     struct stream *stream = arg;
 
     if (!stream->visit)
         return;
-    if (parcel->kind == PARCEL_TLS)
+    if (parcel->kind == PARCEL_TLS) {
         visit_tls_hello(stream->visit, &stream->request);
-    else
-        visit_arrived(stream->visit, str_make(parcel->bytes, parcel->len));
+        return;
+    }
+    if (!visit_arrived(stream->visit, str_make(parcel->bytes, parcel->len)))
+        return; /* nobody reads there any more */
+    stream->in_flight -= parcel->len;
+    if (stream->out.len && !stream->flush.is_queued)
+        loop_defer(stream->loop, &stream->flush, flush, stream);
 }
 
 /* ---- from the host ---- */
@@ -187,9 +196,12 @@ void stream_resume(struct stream *stream)
 
 static void send_out(struct stream *stream)
 {
-    if (stream->out.len)
-        wire_send_bytes(&stream->out_wire, buf_view(&stream->out), stream->host->latency_ms);
-    buf_reset(&stream->out);
+    while (stream->out.len && stream->in_flight < FLIGHT_MAX) {
+        struct str piece = str_head(buf_view(&stream->out), FLIGHT_MAX - stream->in_flight);
+        wire_send_bytes(&stream->out_wire, piece, stream->host->latency_ms);
+        stream->in_flight += piece.len;
+        buf_consume(&stream->out, piece.len);
+    }
 }
 
 static void flush(void *arg)
@@ -197,7 +209,8 @@ static void flush(void *arg)
     struct stream *stream = arg;
 
     send_out(stream);
-    wire_send(&stream->in_wire, PARCEL_SENT, 0);
+    if (stream->out.len == 0)
+        wire_send(&stream->in_wire, PARCEL_SENT, 0);
 }
 
 void stream_write(struct stream *stream, struct str bytes)

@@ -285,6 +285,37 @@ static void act(struct visit *visit, const struct smtp_server_event *event,
     }
 }
 
+/* Something happens while content arrives: nobody asked, so nothing is answered. */
+static void interrupt(struct visit *visit, const struct action *action)
+{
+    struct buf line;
+
+    if (action->kind == ACTION_HANG) {
+        visit->is_hanging = true;
+        return;
+    }
+    buf_init(&line, 4096);
+    if (action->kind == ACTION_REPLY)
+        reply_wire(&action->reply, &line);
+    if (line.len && visit->stream)
+        stream_far_bytes(visit->stream, buf_view(&line));
+    buf_clear(&line);
+    leave(visit);
+}
+
+static void content_arrives(struct visit *visit, const struct smtp_server_event *event)
+{
+    bool is_first = visit->now->len == 0;
+    const struct action *action;
+
+    add_content(visit, event->bytes);
+    if (!is_first)
+        return;
+    action = script_next(&visit->host->scripts[HOST_BODY]);
+    if (action->kind != ACTION_OK)
+        interrupt(visit, action);
+}
+
 /* ---- events ---- */
 
 static struct script *script_of_recipient(struct visit *visit,
@@ -361,7 +392,7 @@ static void handle(struct visit *visit, const struct smtp_server_event *event)
         if (!event->cancelled)
             as_usual(visit, event);
     } else if (event->kind == SMTP_SERVER_CONTENT) {
-        add_content(visit, event->bytes);
+        content_arrives(visit, event);
     } else if (event->kind == SMTP_SERVER_RESET) {
         forget(visit);
     } else {
@@ -451,7 +482,12 @@ static const char *prove(const struct host *host, const struct action *action,
 static void greet(struct visit *visit)
 {
     const struct action *action = script_next(&visit->host->scripts[HOST_BANNER]);
+    struct action full = { .kind = ACTION_REPLY };
 
+    if (visit->host->sessions_max && visit->host->present > visit->host->sessions_max) {
+        reply_set(&full.reply, 421, STATUS(4, 7, 0), "too many connections from you");
+        action = &full;
+    }
     switch (action->kind) {
     case ACTION_REPLY:
         smtp_server_greet(visit->server, &action->reply);
@@ -530,12 +566,13 @@ struct visit *visit_begin(struct host *host, struct stream *stream)
     return visit;
 }
 
-void visit_arrived(struct visit *visit, struct str bytes)
+bool visit_arrived(struct visit *visit, struct str bytes)
 {
-    if (visit->is_leaving)
-        return;
+    if (visit->is_leaving || visit->is_hanging)
+        return false;
     buf_str(&visit->unfed, bytes);
     pump(visit);
+    return true;
 }
 
 void visit_left(struct visit *visit)
