@@ -147,12 +147,16 @@ unsigned dest_tokens(const struct dest *dest, uint64_t now_ms)
 
 static void answered(struct dest *dest)
 {
-    if (dest->state != DEST_READY) {
-        dest->state = DEST_READY;
+    if (dest->state == DEST_PROBING) {
         dest->probe_is_out = false;
         dest->calm = window_max(dest);
         window_set(dest, WINDOW_FIRST);
+    } else if (dest->state == DEST_SLEEPING) {
+        /* What is connected works, it only wanted no more: from here on by rounds. */
+        window_set(dest, (double)dest->connections);
+        dest->calm = dest->window;
     }
+    dest->state = DEST_READY;
     dest->is_proven = true;
     dest->failures = 0;
     dest->sleeps = 0;
