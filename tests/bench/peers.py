@@ -26,11 +26,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def must(command, **more):
+def must(command, seconds=120, **more):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=120, **more)
+                          timeout=seconds, **more)
     if done.returncode != 0:
-        raise Failure(f"{' '.join(command)}: {done.stdout.strip()[-800:]}")
+        raise Failure(f"{' '.join(command)}: {done.stdout.strip()[-3000:]}")
     return done.stdout
 
 

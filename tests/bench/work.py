@@ -20,8 +20,8 @@ class Shape:
 
 
 class Sink:
-    def __init__(self, tools):
-        self.process = subprocess.Popen([f"{tools}/smtpsink", "0", str(SINK_CAPACITY)], text=True,
+    def __init__(self, programs):
+        self.process = subprocess.Popen([f"{programs}/smtpsink", "0", str(SINK_CAPACITY)], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = int(self.process.stdout.readline())
 
@@ -53,14 +53,14 @@ class Sink:
 
 
 class Generator:
-    def __init__(self, tools, size, connections, threads, program):
-        self.tools, self.size, self.connections = tools, size, connections
+    def __init__(self, programs, size, connections, threads, program):
+        self.programs, self.size, self.connections = programs, size, connections
         self.threads, self.program = threads, program
 
     def run(self, port, messages, per_connection, submission, seconds):
         if self.program == "smtp-source" and not submission:
             return self._smtp_source(port, messages, per_connection, seconds)
-        command = [f"{self.tools}/smtpload", "-c", str(self.connections), "-n", str(messages), "-l",
+        command = [f"{self.programs}/smtpload", "-c", str(self.connections), "-n", str(messages), "-l",
                    str(self.size), "-m", str(per_connection), "-t", str(self.threads), "-d",
                    str(seconds)]
         if submission:
