@@ -138,14 +138,6 @@ static enum err open_all(struct engine *engine, struct fault *fault)
     return ERR_OK;
 }
 
-static void fit(struct engine *engine)
-{
-    unsigned sessions, outbound;
-
-    engine_fit_descriptors(engine->setup->conf, &sessions, &outbound);
-    caps_set(engine->caps, sessions, engine->setup->conf->limits.sessions_per_client);
-}
-
 static enum err start_loops(struct engine *engine, struct fault *fault)
 {
     enum err rc = ERR_OK;
@@ -443,37 +435,26 @@ static void engine_clear(struct engine *engine)
     free(engine);
 }
 
-static unsigned count_loops(const struct conf *conf)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (conf->workers)
-        return conf->workers < ENGINE_LOOPS_MAX ? conf->workers : ENGINE_LOOPS_MAX;
-    return cores < 1 ? 1 : cores > 8 ? 8 : (unsigned)cores;
-}
-
 enum err engine_serve(const struct engine_options *options, struct fault *fault)
 {
     struct engine *engine = mem_alloc(sizeof(*engine));
-    unsigned sessions, outbound;
     enum err rc;
 
     signal(SIGPIPE, SIG_IGN);
     engine->options = *options;
     engine->options.conf = conf_ref(options->conf);
-    engine->loop_count = count_loops(options->conf);
-    /* Before giving up root, which may raise the hard limit for us. */
-    engine_fit_descriptors(options->conf, &sessions, &outbound);
+    engine_raise_descriptors();
+    engine->loop_count = engine_fit_loops(options->conf);
     rc = bind_all(engine, fault);
     if (!rc)
         rc = engine_become_user(options->conf, fault);
     if (!rc)
-        rc = setup_new(engine->options.conf, engine->loop_count, &engine->setup, fault);
+        rc = setup_new(engine->options.conf, &engine->setup, fault);
     if (!rc)
         rc = open_all(engine, fault);
     if (!rc) {
         atomic_store(&engine->lanes_setup, engine->setup);
-        fit(engine);
+        engine_fit_caps(engine, engine->setup);
         rc = run(engine, fault);
     }
     engine_clear(engine);

@@ -89,9 +89,13 @@ void engine_sockets_prune(struct engine *engine, const struct conf *conf);
 
 /* engine_user.c */
 enum err engine_become_user(const struct conf *conf, struct fault *fault);
-/* Raise the descriptor limit and fit the caps to it. */
-void engine_fit_descriptors(const struct conf *conf, unsigned *out_sessions,
-                            unsigned *out_outbound);
+
+/* engine_fit.c */
+void engine_raise_descriptors(void); /* before giving up root, which may have more */
+unsigned engine_fit_loops(const struct conf *conf);
+/* Caps on sessions and connections that our descriptors are enough for. The setup is
+ * not in force yet. */
+void engine_fit_caps(struct engine *engine, struct setup *setup);
 
 /* engine_loop.c */
 enum err engine_loop_start(struct engine_loop *own,

@@ -31,7 +31,7 @@ static void reload_run(struct job *job)
 
     reload->err = conf_read(reload->engine->options.conf_file, first_finding, reload, &conf);
     if (!reload->err)
-        reload->err = setup_new(conf, reload->engine->loop_count, &reload->setup, &reload->fault);
+        reload->err = setup_new(conf, &reload->setup, &reload->fault);
     if (conf)
         conf_unref(&conf);
 }
@@ -135,11 +135,9 @@ static void put_in_force(struct engine *engine, struct setup *setup)
 {
     const struct conf *conf = setup->conf;
     struct setup *before = engine->setup;
-    unsigned sessions, outbound;
 
     auth_set_users(engine->auth, setup->users);
-    engine_fit_descriptors(conf, &sessions, &outbound);
-    caps_set(engine->caps, sessions, conf->limits.sessions_per_client);
+    engine_fit_caps(engine, setup);
     tracelog_set(engine->tracelog, conf->queue.trace_size, conf->queue.trace_age_s);
     engine_sockets_prune(engine, conf);
     for (unsigned i = 0; i < engine->loop_count; i++)

@@ -1,5 +1,5 @@
 /*
- * engine_user.c - giving up root, and living within the descriptors we get.
+ * engine_user.c - giving up root.
  */
 #include "relay/engine_impl.h"
 
@@ -7,7 +7,6 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,33 +56,4 @@ enum err engine_become_user(const struct conf *conf, struct fault *fault)
     /* A change of user clears this; core dumps of a relay hold mail: leave it to the operator. */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     return ERR_OK;
-}
-
-/* What is open whatever the load: store, lock, log, trace, API, epolls, wake-ups, listeners. */
-static unsigned descriptors_of_our_own(const struct conf *conf)
-{
-    return 24 + (unsigned)conf->listen_count;
-}
-
-void engine_fit_descriptors(const struct conf *conf, unsigned *out_sessions, unsigned *out_outbound)
-{
-    struct rlimit limit;
-    rlim_t room;
-    unsigned own = descriptors_of_our_own(conf);
-
-    *out_sessions = conf->limits.sessions;
-    *out_outbound = conf->max_connections;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-        (void)getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    /* A side file may be open beside each socket. */
-    room = limit.rlim_cur > own + 8 ? (limit.rlim_cur - own) : 8;
-    if ((rlim_t)*out_outbound > room / 3)
-        *out_outbound = (unsigned)(room / 3);
-    if ((rlim_t)*out_sessions > room - room / 3)
-        *out_sessions = (unsigned)(room - room / 3);
 }

@@ -247,13 +247,12 @@ static void set_locals(struct setup *setup)
     setup->sched.local_count = count;
 }
 
-static void set_sched(struct setup *setup, unsigned loops)
+static void set_sched(struct setup *setup)
 {
     const struct conf *conf = setup->conf;
     struct sched_settings *sched = &setup->sched;
 
     sched->hostname = conf->hostname;
-    sched->connections_max = conf->max_connections / loops ? conf->max_connections / loops : 1;
     sched->backoff.first_s = (uint32_t)conf->retry.first_s;
     sched->backoff.max_s = (uint32_t)conf->retry.max_s;
     sched->lifetime_s = conf->retry.lifetime_s;
@@ -285,7 +284,7 @@ static enum err set_dns(struct setup *setup, struct fault *fault)
     return ERR_OK;
 }
 
-enum err setup_new(struct conf *conf, unsigned loops, struct setup **out_setup, struct fault *fault)
+enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fault)
 {
     struct setup *setup = mem_alloc(sizeof(*setup));
     enum err rc;
@@ -312,7 +311,7 @@ enum err setup_new(struct conf *conf, unsigned loops, struct setup **out_setup, 
     }
     set_destinations(setup);
     set_locals(setup);
-    set_sched(setup, loops);
+    set_sched(setup);
     *out_setup = setup;
     return ERR_OK;
 }

@@ -41,8 +41,7 @@ struct setup {
     struct resolver_options dns;
 };
 
-enum err setup_new(struct conf *conf, unsigned loops, struct setup **out_setup,
-                   struct fault *fault);
+enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fault);
 struct setup *setup_ref(struct setup *setup); /* any thread */
 void setup_unref(struct setup **setup);       /* any thread */
 
