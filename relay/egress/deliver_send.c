@@ -330,6 +330,8 @@ static void window_done(struct job *job)
 
     if (!job_home(delivery))
         return;
+    if (facts.err == ERR_IO) /* of the disk, where the wire is meant otherwise */
+        facts.err = ERR_CORRUPT;
     if (delivery->copy_err) {
         /* Our own disk: blame nobody, and never let half a message pass for a
          * whole one: the connection ends before the final dot. */

@@ -222,6 +222,11 @@ static const struct outcome_row rows[] = {
       .gives = STATUS(4, 4, 2), .alarm = ALARM_SMARTHOST,
       .cause = "The host took the connection and never sent a greeting.",
       .fix = "It is overloaded, or it expects TLS at once: then set tls = implicit (port 465)." },
+    { "own-body", .stages = AT(DATA), .errs = ON(CORRUPT) | ON(NOT_FOUND), LATER(US, CONFIG),
+      .gives = STATUS(4, 3, 0), .alarm = ALARM_YES,
+      .cause = "The content of the message cannot be read from this relay's own disk.",
+      .fix = "See the fault text, and check the disk. If the content is lost, drop the message "
+             "(`waypost queue drop`) and have it sent again." },
     { "content-stalled", .stages = AT_BODY, .errs = ON(TIMEOUT), LATER(HOST, NETWORK),
       .gives = STATUS(4, 4, 2), .cause = "The transfer stalled while the message was being sent.",
       .fix = "If small messages pass and large ones do not, a firewall drops ICMP or large packets "
