@@ -39,6 +39,9 @@ static void logged_in(struct session *session)
         answer_auth(session, 535, STATUS(5, 7, 8), "Authentication credentials invalid");
         return;
     }
+    /* SCRAM looked its secrets up in a set that is held since. */
+    if (session->users)
+        users_unref(&session->users);
     session->users = users;
     session->access.user = user;
     answer_auth(session, 235, STATUS(2, 7, 0), "Authentication successful");

@@ -16,8 +16,7 @@ struct hop session_hop(const struct session *session, enum stage stage)
         .host = str_of(session->helo),
         .tls = str_of(session->tls_words),
     };
-    if (session->access.user || session->service->is_local)
-        hop.user = str_of(session->login);
+    hop.user = session_user(session);
     return hop;
 }
 

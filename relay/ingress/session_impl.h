@@ -43,6 +43,7 @@ struct session {
     struct sasl_server *sasl;
     struct auth_check *auth_check;
     char login[256];     /* the name being tried, then the one that is logged in */
+    char local_user[24]; /* unix socket: "uid:1000", the kernel's word; empty: not known */
     struct users *users; /* keeps access.user alive */
     struct access access;
 
@@ -52,6 +53,8 @@ struct session {
 };
 
 /* session.c */
+/* Who this is: logged in, or known by the kernel's word; empty: nobody in particular. */
+struct str session_user(const struct session *session);
 void session_pump(struct session *session);
 void session_close(struct session *session, bool now);
 

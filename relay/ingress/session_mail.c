@@ -57,7 +57,7 @@ static void fill_envelope(struct session *session, const struct smtp_server_even
 
     envelope->envid = arena_str(arena, event->envid);
     envelope->ret = event->ret;
-    envelope->user = arena_str(arena, str_of(session->login));
+    envelope->user = arena_str(arena, session_user(session));
     envelope->client = arena_str(arena, str_of(session->client_text));
     envelope->helo = arena_str(arena, str_of(session->helo));
     envelope->listener = arena_str(arena, session->service->name);
@@ -142,7 +142,7 @@ void session_data(struct session *session)
     struct reply reply;
 
     if (session->service->is_local) {
-        facts.client_address = str_of(session->login);
+        facts.client_address = str_of(session->local_user);
     } else {
         endpoint_print_ip(&session->client, ip, sizeof(ip));
         (void)snprintf(address, sizeof(address), "%s%s",
