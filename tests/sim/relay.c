@@ -130,6 +130,16 @@ static void stop(struct relay *relay, bool close_store)
     world_settle(relay->world); /* letters of lanes that became due */
 }
 
+/* As the engine does (engine_fit.c), with descriptors to spare. */
+static enum err load(struct conf *conf, struct setup **out_setup, struct fault *fault)
+{
+    enum err rc = setup_new(conf, out_setup, fault);
+
+    if (!rc)
+        (*out_setup)->sched.connections_max = conf->max_connections;
+    return rc;
+}
+
 enum err relay_open(struct relay *relay, struct world *world, const struct relay_options *options,
                     struct conf *conf, struct fault *fault)
 {
@@ -148,7 +158,7 @@ enum err relay_open(struct relay *relay, struct world *world, const struct relay
     loop_settle_in(relay->loop, world);
     world->hops = relay->hops;
     if (!rc)
-        rc = setup_new(conf, 1, &relay->setup, fault);
+        rc = load(conf, &relay->setup, fault);
     return rc ? rc : start(relay, fault);
 }
 
@@ -179,7 +189,7 @@ enum err relay_reload(struct relay *relay, struct conf *conf, struct fault *faul
 
     if (relay->before_count == sizeof(relay->before) / sizeof(relay->before[0]))
         return fault_set(fault, ERR_LIMIT, "too many reloads in one replay");
-    rc = setup_new(conf, 1, &setup, fault);
+    rc = load(conf, &setup, fault);
     if (rc)
         return rc;
     intake = intake_options_of(relay, setup);
