@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,10 +109,8 @@ static enum err read_fully(int fd, const struct body *body, uint64_t offset, cha
             return fault_errno(fault, errno, "cannot read the message body %s", body->path);
         if (n == 0)
             return fault_set(fault, ERR_CORRUPT,
-                             "the message body %s is cut short: %llu bytes "
-                             "of %llu",
-                             body->path, (unsigned long long)(offset + got),
-                             (unsigned long long)body->size);
+                             "the message body %s is cut short: %" PRIu64 " bytes of %" PRIu64,
+                             body->path, offset + got, body->size);
         got += (size_t)n;
     }
     return ERR_OK;

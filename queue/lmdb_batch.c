@@ -66,7 +66,7 @@ void batch_touch(struct lmdb *l, struct str lane) { effect_on(l, lane); }
 
 static void add_part(struct part ***parts, size_t *count, size_t *cap, struct part *part)
 {
-    *parts = batch_grow(*parts, *count, cap, sizeof(**parts));
+    *parts = batch_grow(*parts, *count, cap, sizeof(struct part *));
     (*parts)[(*count)++] = part;
 }
 
@@ -91,7 +91,7 @@ void batch_file(struct lmdb *l, const struct record_content *content)
     if (content->file.len == 0)
         return;
     batch->files =
-        batch_grow(batch->files, batch->file_count, &batch->file_cap, sizeof(batch->files[0]));
+        batch_grow(batch->files, batch->file_count, &batch->file_cap, sizeof(struct body *));
     batch->files[batch->file_count++] = body_of_file(l->bodies, content->file, 0);
 }
 

@@ -141,7 +141,7 @@ static enum err get_slice(struct lmdb *l, MDB_txn *txn, const struct msgid *id, 
 enum err lmdb_load(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct envelope *envelope,
                    struct record_content *content, struct fault *fault)
 {
-    struct str bytes;
+    struct str bytes = STR_EMPTY;
     enum err rc = get_slice(l, txn, id, 0, &envelope->arena, &bytes, fault);
 
     if (!rc)

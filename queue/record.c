@@ -304,7 +304,7 @@ enum err record_decode(struct str bytes, struct envelope *envelope,
                        struct record_content *out_content, struct fault *fault)
 {
     struct record_content content = { 0 };
-    struct reader reader;
+    struct reader reader = { .rest = STR_EMPTY };
     enum err rc = open_frame(bytes, KIND_FIRST, &reader, fault);
 
     if (rc)
@@ -332,7 +332,7 @@ enum err record_decode(struct str bytes, struct envelope *envelope,
 enum err record_decode_slice(struct str bytes, size_t slice, struct envelope *envelope,
                              struct fault *fault)
 {
-    struct reader reader;
+    struct reader reader = { .rest = STR_EMPTY };
     enum err rc = open_frame(bytes, KIND_MORE, &reader, fault);
 
     if (rc)

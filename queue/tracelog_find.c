@@ -66,11 +66,12 @@ static void unmap(struct str bytes)
 static struct str copy_file(const char *path, struct buf *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const size_t piece = (size_t)256 * 1024;
     ssize_t n = 1;
 
     while (fd >= 0 && n > 0) {
-        char *to = buf_reserve(out, 256 * 1024);
-        n = to ? read(fd, to, 256 * 1024) : 0;
+        char *to = buf_reserve(out, piece);
+        n = to ? read(fd, to, piece) : 0;
         buf_commit(out, n > 0 ? (size_t)n : 0);
     }
     if (fd >= 0)

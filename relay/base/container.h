@@ -10,6 +10,6 @@
 #include <stddef.h>
 
 #define container_of(member_at, type, member)                                                      \
-    ((type *)(void *)((char *)(member_at) - offsetof(type, member)))
+    ((type *)(void *)((char *)(member_at)-offsetof(type, member)))
 
 #endif
