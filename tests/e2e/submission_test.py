@@ -182,10 +182,12 @@ def tls_versions(stack):
 
 @case("the PROXY header is believed from configured addresses only")
 def proxy(stack):
-    hop, port = Hop(stack), free_port()
+    hop, port, secure = Hop(stack), free_port(), free_port()
+    both = 'proxy = {"127.0.0.1"} trust = {"192.0.2.0/24", "2001:db8::/32"}'
     Waypost(stack, f'''
-listen "behind" {{ address = "127.0.0.1:{port}" proxy = {{"127.0.0.1"}} trust = {{"192.0.2.0/24", "2001:db8::/32"}} }}
-route "all" {{ relay = {{"{hop.address}"}} tls = none }}''', listens=False, tls=False)
+listen "behind" {{ address = "127.0.0.1:{port}" {both} }}
+listen "secure" {{ address = "127.0.0.1:{secure}" tls = implicit {both} }}
+route "all" {{ relay = {{"{hop.address}"}} tls = none }}''', listens=False)
     v4 = bytes([192, 0, 2, 7, 192, 0, 2, 1]) + (4711).to_bytes(2, "big") + (25).to_bytes(2, "big")
     wire = Wire(stack, port, first=proxy_header(0x21, 0x11, v4))
     wire.ehlo()
@@ -195,6 +197,10 @@ route "all" {{ relay = {{"{hop.address}"}} tls = none }}''', listens=False, tls=
 
     v6 = bytes.fromhex("20010db8" + "00" * 11 + "09") * 2 + (4711).to_bytes(2, "big") + (25).to_bytes(2, "big")
     wire = Wire(stack, port, first=proxy_header(0x21, 0x21, v6 + b"\x03\x00\x04abcd"))
+    wire.ehlo()
+    wire.envelope("a@here.test", "b@there.test")
+
+    wire = Wire(stack, secure, first=proxy_header(0x21, 0x11, v4), tls=True)  # in clear, before the handshake
     wire.ehlo()
     wire.envelope("a@here.test", "b@there.test")
 
