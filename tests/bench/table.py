@@ -32,7 +32,7 @@ def limit(cores, crypto, runs, per_message_handshake):
 
 
 HEAD = ("", "accept/s", "end to end/s", "of wire", "CPU s/1000", "p50/p99 ms", "PSS MB (anon)",
-        "procs", "gen CPU", "sink CPU")
+        "procs", "gen CPU", "sink CPU", "others")
 
 
 def row(name, runs, wire):
@@ -44,7 +44,8 @@ def row(name, runs, wire):
             number(median(runs, "cpu_s_1000") if "cpu_s_1000" in runs[0] else None, 3),
             f"{number(median(runs, 'p50_ms'), 1)}/{number(median(runs, 'p99_ms'), 1)}", memory,
             number(median(runs, "processes") if "processes" in runs[0] else None, 0),
-            f"{median(runs, 'generator_cpu'):.0%}", f"{median(runs, 'sink_cpu'):.0%}")
+            f"{median(runs, 'generator_cpu'):.0%}", f"{median(runs, 'sink_cpu'):.0%}",
+            f"{median(runs, 'others'):.0%}")
 
 
 def align(rows):
@@ -60,6 +61,17 @@ def ratios(ours, theirs):
     return {"accept": of("accept"), "end_to_end": of("end_to_end"), "cpu": of("cpu_s_1000")}
 
 
+def doubts(by_peer):
+    """What a reader has to know before believing the rates."""
+    text = ""
+    if max(median(runs, "others") for runs in by_peer.values()) > 0.15:
+        text += "note: other programs were busy on this machine; believe CPU s/1000, not rates\n"
+    for name, runs in by_peer.items():
+        if max(median(runs, "generator_cpu"), median(runs, "sink_cpu")) > 0.9:
+            text += f"note: with {name} the generator or the sink is the limit\n"
+    return text
+
+
 def render(shape, wire, by_peer, limit_per_s):
     lines = [HEAD, row("wire", wire, wire)]
     lines += [row(name, runs, wire) for name, runs in by_peer.items()]
@@ -72,4 +84,4 @@ def render(shape, wire, by_peer, limit_per_s):
         share = median(by_peer["waypost"], "end_to_end") / limit_per_s
         text += f"limit of signature, handshake, generator and sink: {limit_per_s:.0f}/s, " \
                 f"waypost reaches {share:.0%} of it\n"
-    return text
+    return text + doubts(by_peer)
