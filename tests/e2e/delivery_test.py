@@ -386,10 +386,15 @@ begin retry
 begin authenticators
 """)
     os.chmod(conf, 0o644)
-    exim = where / "usr/sbin/exim4"
-    if run("ldd", exim, check=False).stdout.count("not found"):
-        raise LeftOut("exim's libraries are not here")
-    process = spawn(stack, [exim, "-C", conf, "-bdf", "-q1h"])
+    # Debian's exim looks for its user: it gets one, in a mount namespace of its own.
+    users = spool / "passwd"
+    users.write_text(pathlib.Path("/etc/passwd").read_text() + "Debian-exim:x:65534:65534::/:/bin/false\n")
+    groups = spool / "group"
+    groups.write_text(pathlib.Path("/etc/group").read_text() + "Debian-exim:x:65534:\n")
+    script = (f"mount --bind {users} /etc/passwd && mount --bind {groups} /etc/group && "
+              f"exec {where}/usr/sbin/exim4 -C {conf} -bdf -q1h")
+    libraries = f"{where}/usr/lib/x86_64-linux-gnu:{where}/lib/x86_64-linux-gnu"
+    process = spawn(stack, ["unshare", "-m", "sh", "-c", script], env={**os.environ, "LD_LIBRARY_PATH": libraries})
     try:
         wait_for(lambda: process.poll() is not None or is_open(ADDRESS["h1"], PORT), what="exim")
         assert process.poll() is None, process.stdout.read()[-500:]
@@ -399,7 +404,7 @@ begin authenticators
     body = "line\r\n.dot\r\n" * 3000 + "end\r\n"
     handle = w.send("a@here.test", "b@one.there.test", mail(body=body))
     settled = w.settled(handle, 1, "delivered")[0]
-    assert re.match(r"250 OK id=", settled["reply"]), settled
+    assert "OK id=" in settled["reply"], settled
     remote = settled["remote-id"]
     data = wait_for(lambda: list(spool.glob(f"input/**/{remote}-D")), what="the message in exim's spool")[0]
     kept = data.read_bytes().split(b"\n", 1)[1]
@@ -432,7 +437,6 @@ def waits(stack, conf, *, to="b@one.there.test", host="h1", cause, alarm=False, 
     if alarm:
         wait_for(lambda: " alarm " in w.log_text() and w.metrics()["waypost_alarms_total"] >= 1, what="an alarm")
     assert not h.messages, "it was sent all the same"
-    w.settled(handle, 2, "later")  # and it goes on like this
     return w, h, handle
 
 
