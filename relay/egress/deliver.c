@@ -32,7 +32,11 @@ const char *delivery_host(const struct delivery *delivery)
 
 void delivery_drop_stream(struct delivery *delivery)
 {
-    if (delivery->stream)
+    /* A final dot that counts as not sent must not leave behind our back. */
+    if (delivery->stream && delivery->client && smtp_client_content_sent(delivery->client) &&
+        !delivery_content_sent(delivery))
+        stream_abort(&delivery->stream);
+    else if (delivery->stream)
         stream_close(&delivery->stream);
     smtp_client_free(&delivery->client);
     sasl_client_free(&delivery->sasl);
@@ -51,6 +55,8 @@ void delivery_maybe_free(struct delivery *delivery)
     delivery_send_clear(delivery);
     arena_clear(&delivery->arena);
     route_plan_unref(&delivery->plan);
+    if (delivery->options.keyring)
+        keyring_unref(&delivery->options.keyring);
     free(delivery->lane);
     free(delivery->hostname);
     free(delivery);
@@ -190,10 +196,25 @@ static void connect_now(struct delivery *delivery)
     }
 }
 
+/* No address of a host whose TLSA records are kept from us is used, not only the first. */
+static void policy_known(struct delivery *delivery)
+{
+    struct outcome_facts facts = { .stage = STAGE_POLICY, .err = ERR_DNS };
+
+    if (!delivery->policy.deferred) {
+        connect_now(delivery);
+        return;
+    }
+    delivery->peer[0] = '\0'; /* of the host before this one */
+    (void)snprintf(delivery->host_words, sizeof(delivery->host_words), "%s",
+                   delivery_route_host(delivery)->name);
+    facts.fault = str_of(delivery->policy.evidence);
+    delivery_host_failed(delivery, &facts);
+}
+
 static void policy_found(void *arg, const struct tlspolicy *policy)
 {
     struct delivery *delivery = arg;
-    struct outcome_facts facts = { .stage = STAGE_POLICY, .err = ERR_DNS };
 
     delivery->policy_lookup = NULL;
     delivery->policy = *policy;
@@ -203,12 +224,7 @@ static void policy_found(void *arg, const struct tlspolicy *policy)
             delivery->policy.storage + (policy->tlsa[i].data - policy->storage);
     delivery->policy.policy.evidence = delivery->policy.evidence;
     delivery->policy_host = delivery->plan->steps[delivery->step].host;
-    if (policy->deferred) {
-        facts.fault = str_of(delivery->policy.evidence);
-        delivery_host_failed(delivery, &facts);
-        return;
-    }
-    connect_now(delivery);
+    policy_known(delivery);
 }
 
 static void next_now(void *arg)
@@ -216,7 +232,7 @@ static void next_now(void *arg)
     struct delivery *delivery = arg;
 
     if (delivery->policy_host == delivery->plan->steps[delivery->step].host) {
-        connect_now(delivery);
+        policy_known(delivery);
         return;
     }
     tlspolicy_find(delivery->options.loop, delivery->options.resolver, delivery->options.route,
@@ -289,6 +305,8 @@ struct delivery *delivery_start(const struct delivery_options *options, struct c
     delivery->options = *options;
     delivery->plan = route_plan_ref(options->plan);
     delivery->options.plan = delivery->plan;
+    if (options->keyring) /* a job may outlive the settings it came with */
+        keyring_ref(options->keyring);
     delivery->lane = str_dup(options->lane);
     delivery->hostname = str_dup(options->hostname);
     delivery->options.lane = str_of(delivery->lane);

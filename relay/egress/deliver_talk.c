@@ -51,15 +51,20 @@ static void machine_start(struct delivery *delivery)
 static void tls_begin(struct delivery *delivery)
 {
     const struct route_host *host = delivery_route_host(delivery);
-    char key[DNS_NAME + 32];
+    char key[DNS_NAME + 32], domain[DNS_NAME];
     struct tls_request request = {
         .host = host->name,
+        .also_name = domain,
         .level = delivery->policy.policy.level,
         .tlsa = delivery->policy.tlsa,
         .tlsa_count = delivery->policy.tlsa_count,
         .session_key = key,
     };
 
+    /* RFC 7672 3.2.2: a certificate in the name of the domain is as good. */
+    str_copy(domain, sizeof(domain), lane_place(str_of(delivery->lane)));
+    if (request.level != POLICY_DANE || lane_is_smarthost(str_of(delivery->lane)))
+        request.also_name = NULL;
     (void)snprintf(key, sizeof(key), "%s:%u/%s", host->name, host->port,
                    policy_word(request.level));
     delivery->tls_begun = true;
@@ -166,6 +171,11 @@ static void session_ready(struct delivery *delivery)
 
 static void auth_answered(struct delivery *delivery, const struct reply *reply)
 {
+    if (reply_is_positive(reply) && !sasl_client_is_done(delivery->sasl)) {
+        fail(delivery, STAGE_AUTH, NULL, ERR_DENIED,
+             STR("the next hop accepted the login without proving that it knows the password"));
+        return;
+    }
     if (reply_is_positive(reply)) {
         delivery_tell(delivery, STAGE_AUTH, reply, NULL, STR_EMPTY);
         sasl_client_free(&delivery->sasl);

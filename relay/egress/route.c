@@ -215,17 +215,17 @@ static void mx_records(struct route_lookup *lookup, const struct dns_answer *ans
     struct route_plan *plan = lookup->plan;
     size_t count = 0;
 
-    if (answer->count == 1 && answer->records[0].name[0] == '\0') {
-        plan_failed(plan, OUTCOME_DNS_NULL_MX, lookup->place, STR_EMPTY);
-        finish(lookup);
-        return;
-    }
     for (size_t i = 0; i < answer->count && count < HOSTS_MAX; i++) {
         if (answer->records[i].name[0] == '\0')
             continue;
         str_copy(plan->hosts[count].name, DNS_NAME, str_of(answer->records[i].name));
         plan->hosts[count].preference = answer->records[i].preference;
         plan->hosts[count++].port = lookup->route->port;
+    }
+    if (count == 0) { /* "MX 0 .", maybe more than once */
+        plan_failed(plan, OUTCOME_DNS_NULL_MX, lookup->place, STR_EMPTY);
+        finish(lookup);
+        return;
     }
     plan->host_count = count;
     lookup->is_mx = true;
