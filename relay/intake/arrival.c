@@ -57,6 +57,7 @@ struct arrival *arrival_begin(struct intake *intake, const struct envelope *enve
     arrival->facts.client_address = arena_str(&arrival->arena, facts->client_address);
     if (intake->options.keyring)
         arrival->keyring = keyring_ref(intake->options.keyring);
+    arrival->folder = store_folder(intake->options.store);
     header_scan_init(&arrival->scan);
     buf_init(&arrival->head_raw, intake->options.header_max + (64U << 10));
     /* Added fields, encoded words: the mended block may be a few times larger. */
@@ -111,8 +112,7 @@ static bool body_add(struct arrival *arrival, struct str piece)
     if (piece.len == 0 || arrival->refusal.code)
         return true;
     if (!arrival->writer)
-        arrival->writer =
-            body_writer_new(store_folder(arrival->intake->options.store), arrival_id(arrival));
+        arrival->writer = body_writer_new(arrival->folder, arrival_id(arrival));
     return !body_writer_add(arrival->writer, piece);
 }
 
@@ -260,8 +260,12 @@ static void arrival_compose(struct arrival *arrival)
 static void arrival_hand_over(struct arrival *arrival)
 {
     arrival->made_us = loop_wall_us(arrival->intake->loop);
-    if (!arrival->refusal.code)
+    if (!arrival->refusal.code) {
+        /* A reload while it was signed: nobody would look for it in an old lane. */
+        if (arrival->era != arrival->intake->era)
+            arrival_set_lanes(arrival);
         arrival_compose(arrival);
+    }
     arrival_tell_received(arrival);
     if (arrival->refusal.code || arrival->made) {
         if (!arrival->refusal.code)

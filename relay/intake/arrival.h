@@ -17,6 +17,7 @@
 struct intake {
     struct loop *loop;
     struct intake_options options; /* hostname and routes are the caller's */
+    unsigned era;                  /* how often the options changed */
     size_t busy;
 };
 
@@ -26,6 +27,8 @@ struct arrival {
     struct arena arena; /* facts, and what fixup found */
     struct arrival_facts facts;
     struct keyring *keyring; /* a reference, as of the beginning */
+    const char *folder;      /* the store's; workers read no options */
+    unsigned era;            /* of the routes that gave its lanes */
     int64_t began_us;
 
     /* receiving */
@@ -62,6 +65,7 @@ struct arrival {
 
 /* arrival_head.c: mend and judge the header, lanes, From rights. False: refusal is set. */
 bool arrival_mend(struct arrival *arrival);
+void arrival_set_lanes(struct arrival *arrival);
 
 /* arrival_make.c: seal, convert, sign; runs on a worker. refusal is set when it fails. */
 void arrival_make(struct arrival *arrival);

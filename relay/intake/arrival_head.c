@@ -45,12 +45,13 @@ static bool from_is_allowed(struct arrival *arrival)
     return check.ok;
 }
 
-static void set_lanes(struct arrival *arrival)
+void arrival_set_lanes(struct arrival *arrival)
 {
     const struct intake_options *options = &arrival->intake->options;
     struct envelope *envelope = &arrival->message->envelope;
     char lane[LANE_MAX];
 
+    arrival->era = arrival->intake->era;
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         struct recipient *recipient = &envelope->recipients[i];
         lane_of(options->routes, options->route_count, envelope->sender, recipient->address, lane);
@@ -104,7 +105,7 @@ bool arrival_mend(struct arrival *arrival)
     envelope->from_domain = arena_str(&envelope->arena, arrival->found.from_domain);
     if (!from_is_allowed(arrival))
         return false;
-    set_lanes(arrival);
+    arrival_set_lanes(arrival);
     set_flags(arrival);
     arrival->wants_signature =
         arrival->keyring && keyring_match(arrival->keyring, arrival->found.from_domain) > 0;

@@ -28,7 +28,6 @@ bool arrival_seal(struct arrival *arrival)
 
 static bool shorten_lines(struct arrival *arrival)
 {
-    const char *folder = store_folder(arrival->intake->options.store);
     struct msgid id = *arrival_id(arrival);
     struct body *body = NULL;
     struct buf head;
@@ -38,7 +37,7 @@ static bool shorten_lines(struct arrival *arrival)
     id.bytes[MSGID_BYTES - 1] ^= 1;
     buf_init(&head, arrival->head.max);
     rc = remake_convert(buf_view(&arrival->head), arrival->message->body, CONVERT_LONG_LINES, 0,
-                        folder, &id, &head, &body, &arrival->fault);
+                        arrival->folder, &id, &head, &body, &arrival->fault);
     if (rc == ERR_DENIED)
         arrival_refuse(arrival, 550, STATUS(5, 6, 0), arrival->fault.text);
     else if (rc)

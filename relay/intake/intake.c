@@ -19,6 +19,7 @@ void intake_set(struct intake *intake, const struct intake_options *options)
     struct keyring *before = intake->options.keyring;
 
     intake->options = *options;
+    intake->era++;
     if (options->keyring)
         keyring_ref(options->keyring);
     if (before)
