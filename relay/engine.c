@@ -282,15 +282,35 @@ static void *run_loop(void *arg)
     return NULL;
 }
 
+static void join_threads(struct engine *engine)
+{
+    for (unsigned i = 1; i < engine->loop_count; i++)
+        if (engine->loops[i].has_thread)
+            pthread_join(engine->loops[i].thread, NULL);
+}
+
+static void cut_short(struct engine_loop *own, void *arg)
+{
+    engine_loop_abort(own);
+    end_one(own, arg);
+}
+
+/* All of them, or none is left running. */
 static enum err start_threads(struct engine *engine, struct fault *fault)
 {
-    for (unsigned i = 1; i < engine->loop_count; i++) {
-        int failed = pthread_create(&engine->loops[i].thread, NULL, run_loop, &engine->loops[i]);
-        if (failed)
-            return fault_errno(fault, failed, "cannot start a thread");
-        engine->loops[i].has_thread = true;
+    int failed = 0;
+
+    for (unsigned i = 1; !failed && i < engine->loop_count; i++) {
+        failed = pthread_create(&engine->loops[i].thread, NULL, run_loop, &engine->loops[i]);
+        engine->loops[i].has_thread = failed == 0;
     }
-    return ERR_OK;
+    if (!failed)
+        return ERR_OK;
+    for (unsigned i = 1; i < engine->loop_count; i++)
+        if (engine->loops[i].has_thread)
+            engine_tell(&engine->loops[i], cut_short, NULL);
+    join_threads(engine);
+    return fault_errno(fault, failed, "cannot start a thread");
 }
 
 static void reload(void *arg) { engine_reload(arg); }
@@ -364,10 +384,10 @@ static enum err run(struct engine *engine, struct fault *fault)
     say_started(engine);
     if (engine->options.ready)
         engine->options.ready(engine->options.ready_arg);
+    engine_say_problems(engine);
+    engine_move_mail(engine); /* the routes may have changed while we were not running */
     loop_run(engine->loops[0].loop);
-    for (unsigned i = 1; i < engine->loop_count; i++)
-        if (engine->loops[i].has_thread)
-            pthread_join(engine->loops[i].thread, NULL);
+    join_threads(engine);
     return ERR_OK;
 }
 
@@ -422,8 +442,6 @@ static void engine_clear(struct engine *engine)
         tracelog_close(&engine->tracelog);
     if (engine->log)
         log_close(&engine->log);
-    if (engine->setup_before)
-        setup_unref(&engine->setup_before);
     if (engine->setup)
         setup_unref(&engine->setup);
     engine_sockets_free(engine);
@@ -432,6 +450,7 @@ static void engine_clear(struct engine *engine)
     free(engine->api_socket);
     free(engine->api_address);
     free(engine->api_token_file);
+    pthread_mutex_destroy(&engine->lock);
     free(engine);
 }
 
@@ -441,6 +460,7 @@ enum err engine_serve(const struct engine_options *options, struct fault *fault)
     enum err rc;
 
     signal(SIGPIPE, SIG_IGN);
+    pthread_mutex_init(&engine->lock, NULL);
     engine->options = *options;
     engine->options.conf = conf_ref(options->conf);
     engine_raise_descriptors();
@@ -453,7 +473,6 @@ enum err engine_serve(const struct engine_options *options, struct fault *fault)
     if (!rc)
         rc = open_all(engine, fault);
     if (!rc) {
-        atomic_store(&engine->lanes_setup, engine->setup);
         engine_fit_caps(engine, engine->setup);
         rc = run(engine, fault);
     }

@@ -133,12 +133,17 @@ void engine_flush(void *arg, struct str lane)
         engine_tell(&engine->loops[i], flush_one, str_dup(lane));
 }
 
-/* On a store thread. The setup in force may be replaced and freed meanwhile
- * only by loop 0, which keeps the last one until the next reload is applied. */
+/* On a store thread: loop 0 may put another setup in force meanwhile. */
 void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX])
 {
     struct engine *engine = arg;
 
-    setup_lane(atomic_load(&engine->lanes_setup), envelope, recipient, out_lane);
+    struct setup *setup;
+
+    pthread_mutex_lock(&engine->lock);
+    setup = setup_ref(engine->setup);
+    pthread_mutex_unlock(&engine->lock);
+    setup_lane(setup, envelope, recipient, out_lane);
+    setup_unref(&setup);
 }

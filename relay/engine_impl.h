@@ -24,14 +24,15 @@
 /* A bound descriptor, kept over reloads: only root could bind a low port again. */
 struct engine_socket {
     struct engine_socket *next;
-    struct str name, address; /* of the listen section; owned */
-    int fd[ENGINE_LOOPS_MAX]; /* one a loop (SO_REUSEPORT), or the same one for all */
+    struct str address;       /* of the listen section; owned */
+    int fd[ENGINE_LOOPS_MAX]; /* one a loop (SO_REUSEPORT), or copies of one for all */
 };
 
 struct engine_listener {
     struct engine_listener *next;
     struct str name, address; /* owned */
     struct listener *listener;
+    bool has_proxy;
     struct service *service;
 };
 
@@ -54,10 +55,8 @@ struct engine_loop {
 
 struct engine {
     struct engine_options options;
-    struct setup *setup; /* a reference: what is in force */
-    struct setup
-        *setup_before; /* the one before it, for a reroute that still runs on a store thread */
-    _Atomic(struct setup *) lanes_setup; /* `setup`, for store threads */
+    struct setup *setup;  /* a reference: what is in force */
+    pthread_mutex_t lock; /* `setup` for store threads, while a reload puts another there */
     struct hops *hops;
     struct log *log;
     struct tracelog *tracelog;
@@ -75,14 +74,18 @@ struct engine {
     struct timer drain_timer;
     int64_t started_us;
     uint64_t reloads, reloads_failed;
-    struct reload *reload; /* one under way */
+    struct reload *reload;   /* one under way */
+    unsigned loops_applying; /* that have not followed it yet */
     bool reload_again;
+    bool mail_to_move; /* once all loops follow it */
 };
 
 /* engine_socket.c: binding, before privileges are given up */
 enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault);
-struct engine_socket *engine_socket_find(struct engine *engine, struct str name,
-                                         struct str address);
+/* A copy for a loop's listener, which closes it. On that loop's thread: while a loop
+ * starts or follows a reload nobody changes the sockets. */
+enum err engine_socket_copy(struct engine *engine, const struct setup_listen *listen, unsigned loop,
+                            int *out_fd, struct fault *fault);
 void engine_sockets_free(struct engine *engine);
 /* Close sockets of listen sections that the configuration no longer has. */
 void engine_sockets_prune(struct engine *engine, const struct conf *conf);
@@ -111,7 +114,11 @@ void engine_tell(struct engine_loop *own, engine_loop_fn *fn, void *arg);
 
 /* engine_reload.c */
 void engine_reload(struct engine *engine);
-void engine_reload_free(struct engine *engine);
+/* What waits under other rules moves to the lanes that the ones in force give. */
+void engine_move_mail(struct engine *engine);
+/* What works, but not for long or not for all, by alarm. */
+void engine_say_problems(struct engine *engine);
+void engine_reload_free(struct engine *engine); /* the one under way, if any */
 
 /* engine_control.c: what the API asks of the whole */
 void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);

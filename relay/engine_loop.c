@@ -4,8 +4,6 @@
  */
 #include "relay/engine_impl.h"
 
-#include <fcntl.h>
-
 /* A setup that was replaced while deliveries still used its routes. */
 struct retired {
     struct retired *next;
@@ -58,7 +56,6 @@ static struct service *service_new(struct engine_loop *own, const struct setup *
         .trust = trust,
         .trust_count = listen->trust_count,
         .is_local = str_starts(listen->conf->address, STR("unix:")),
-        .idle_timeout_ms = conf->timeouts.idle_ms,
         .sessions = own->sessions,
     };
     service->limits = (struct smtp_server_options){
@@ -109,8 +106,6 @@ static enum err listener_start(struct engine_loop *own, const struct setup_liste
                                struct service *service, struct fault *fault)
 {
     struct engine_listener *listener = mem_alloc(sizeof(*listener));
-    struct engine_socket *socket =
-        engine_socket_find(own->engine, listen->conf->name, listen->conf->address);
     struct listener_options options = {
         .proxy = listen->proxy_count > 0,
         .proxy_from = listen->proxy,
@@ -119,11 +114,13 @@ static enum err listener_start(struct engine_loop *own, const struct setup_liste
     enum err rc;
 
     /* The listener closes what it is given; the bound original outlives reloads. */
-    options.fd = fcntl(socket->fd[loop_index(own->loop)], F_DUPFD_CLOEXEC, 0);
+    rc = engine_socket_copy(own->engine, listen, loop_index(own->loop), &options.fd, fault);
+    listener->has_proxy = listen->proxy_count > 0;
     listener->service = service;
     listener->name = str_of(str_dup(listen->conf->name));
     listener->address = str_of(str_dup(listen->conf->address));
-    rc = listener_new(own->loop, &options, on_connection, listener, &listener->listener, fault);
+    if (!rc)
+        rc = listener_new(own->loop, &options, on_connection, listener, &listener->listener, fault);
     if (rc) {
         service_unref(&listener->service);
         free((char *)(uintptr_t)listener->name.at);
@@ -147,7 +144,7 @@ static enum err apply_listens(struct engine_loop *own, const struct setup *setup
         const struct setup_listen *listen = &setup->listens[i];
         struct engine_listener *have = listener_find(own, listen->conf);
         struct service *service = service_new(own, setup, listen);
-        if (have && (listen->proxy_count > 0 || own->setup == NULL)) {
+        if (have && (listen->proxy_count > 0 || have->has_proxy)) {
             listener_drop(own, have);
             have = NULL;
         }

@@ -36,6 +36,15 @@ static void reload_run(struct job *job)
         conf_unref(&conf);
 }
 
+static void reload_over(struct engine *engine)
+{
+    engine_reload_free(engine);
+    if (engine->reload_again && !engine->is_stopping) {
+        engine->reload_again = false;
+        engine_reload(engine);
+    }
+}
+
 static void apply_failed(struct engine_loop *first, void *arg)
 {
     struct fault *fault = arg;
@@ -43,6 +52,23 @@ static void apply_failed(struct engine_loop *first, void *arg)
     engine_say(first->engine, STAGE_ALARM, HOP_ALARM,
                STR("a listener or resolver did not follow the reload"), str_of(fault->text));
     free(fault);
+}
+
+/* Every loop follows the new configuration. Only now may the next reload begin:
+ * it changes the sockets that a loop might still have been looking at. */
+static void applied(struct engine_loop *first, void *arg)
+{
+    struct engine *engine = first->engine;
+
+    (void)arg;
+    if (--engine->loops_applying > 0)
+        return;
+    engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("reloaded"), STR_EMPTY);
+    /* No loop gives old lanes any more. */
+    if (engine->mail_to_move && !engine->is_stopping)
+        engine_move_mail(engine);
+    engine->mail_to_move = false;
+    reload_over(engine);
 }
 
 static void apply_one(struct engine_loop *own, void *arg)
@@ -56,6 +82,7 @@ static void apply_one(struct engine_loop *own, void *arg)
         engine_tell(&own->engine->loops[0], apply_failed, copy);
     }
     setup_unref(&setup);
+    engine_tell(&own->engine->loops[0], applied, NULL);
 }
 
 static enum err bind_new(struct engine *engine, const struct setup *setup, struct fault *fault)
@@ -64,12 +91,13 @@ static enum err bind_new(struct engine *engine, const struct setup *setup, struc
 
     for (size_t i = 0; !rc && i < setup->conf->listen_count; i++)
         rc = engine_bind(engine, &setup->listens[i], fault);
+    if (rc) /* those before it: nobody would serve who calls there */
+        engine_sockets_prune(engine, engine->setup->conf);
     return rc;
 }
 
 struct reroute_all {
     struct store_change change;
-    struct engine *engine;
     struct setup *setup;
 };
 
@@ -115,13 +143,11 @@ static bool routes_changed(const struct setup *before, const struct setup *now)
     return false;
 }
 
-/* Mail that waits under the old routes moves to where the new ones send it. */
-static void move_mail(struct engine *engine, struct setup *setup)
+void engine_move_mail(struct engine *engine)
 {
     struct reroute_all *all = mem_alloc(sizeof(*all));
 
-    all->engine = engine;
-    all->setup = setup_ref(setup);
+    all->setup = setup_ref(engine->setup);
     all->change.kind = STORE_REROUTE;
     all->change.filter.any_state = true;
     all->change.reroute = reroute_one;
@@ -129,6 +155,44 @@ static void move_mail(struct engine *engine, struct setup *setup)
     all->change.request.reply_to = loop_mailbox(engine->loops[0].loop);
     all->change.request.done = rerouted;
     store_change(engine->store, &all->change);
+}
+
+void engine_say_problems(struct engine *engine)
+{
+    const struct tls_server *tls = engine->setup->tls;
+
+    if (tls && *tls_server_problem(tls))
+        engine_say(engine, STAGE_ALARM, HOP_ALARM, STR("clients may refuse the certificate"),
+                   str_of(tls_server_problem(tls)));
+}
+
+/* A change that only a restart brings into force is not passed over in silence. */
+static void say_not_followed(struct engine *engine, const struct conf *before,
+                             const struct conf *now)
+{
+    const struct {
+        const char *name;
+        bool changed;
+    } options[] = {
+        { "data", !str_eq(before->data, now->data) },
+        { "user", !str_eq(before->user, now->user) },
+        { "workers", before->workers != now->workers },
+        { "queue size", before->queue.size != now->queue.size },
+        { "queue map-size", before->queue.map_size != now->queue.map_size },
+        { "api socket", !str_eq(before->api.socket, now->api.socket) },
+        { "api address", !str_eq(before->api.address, now->api.address) },
+        { "api token-file", !str_eq(before->api.token_file, now->api.token_file) },
+    };
+    struct buf words;
+
+    buf_init(&words, 1024);
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (options[i].changed)
+            buf_printf(&words, "%s%s",
+                       words.len ? ", " : "these changes need a restart: ", options[i].name);
+    if (words.len)
+        engine_say(engine, STAGE_SERVICE, HOP_WARNING, buf_view(&words), STR_EMPTY);
+    buf_clear(&words);
 }
 
 static void put_in_force(struct engine *engine, struct setup *setup)
@@ -140,15 +204,16 @@ static void put_in_force(struct engine *engine, struct setup *setup)
     engine_fit_caps(engine, setup);
     tracelog_set(engine->tracelog, conf->queue.trace_size, conf->queue.trace_age_s);
     engine_sockets_prune(engine, conf);
+    engine->mail_to_move = routes_changed(before, setup);
+    pthread_mutex_lock(&engine->lock);
+    engine->setup = setup;
+    pthread_mutex_unlock(&engine->lock);
+    engine->loops_applying = engine->loop_count;
     for (unsigned i = 0; i < engine->loop_count; i++)
         engine_tell(&engine->loops[i], apply_one, setup_ref(setup));
-    if (routes_changed(before, setup))
-        move_mail(engine, setup);
-    engine->setup = setup;
-    atomic_store(&engine->lanes_setup, setup);
-    if (engine->setup_before)
-        setup_unref(&engine->setup_before);
-    engine->setup_before = before;
+    say_not_followed(engine, before->conf, conf);
+    engine_say_problems(engine);
+    setup_unref(&before);
 }
 
 static void set_log(struct engine *engine, const struct conf *conf)
@@ -171,7 +236,6 @@ static void reload_done(struct job *job)
     struct reload *reload = container_of(job, struct reload, job);
     struct engine *engine = reload->engine;
 
-    engine->reload = NULL;
     if (!reload->err && !engine->is_stopping)
         reload->err = bind_new(engine, reload->setup, &reload->fault);
     if (reload->err || engine->is_stopping) {
@@ -181,19 +245,13 @@ static void reload_done(struct job *job)
             engine_say(engine, STAGE_ALARM, HOP_ALARM,
                        STR("reload refused, the old configuration stays in force"),
                        str_of(reload->fault.text));
-        if (reload->setup)
-            setup_unref(&reload->setup);
-    } else {
-        engine->reloads++;
-        set_log(engine, reload->setup->conf);
-        put_in_force(engine, reload->setup);
-        engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("reloaded"), STR_EMPTY);
+        reload_over(engine);
+        return;
     }
-    free(reload);
-    if (engine->reload_again && !engine->is_stopping) {
-        engine->reload_again = false;
-        engine_reload(engine);
-    }
+    engine->reloads++;
+    set_log(engine, reload->setup->conf);
+    put_in_force(engine, reload->setup);
+    reload->setup = NULL; /* the engine's now */
 }
 
 void engine_reload(struct engine *engine)
@@ -215,7 +273,6 @@ void engine_reload(struct engine *engine)
     (void)pool_post(engine->pool, POOL_DISK, &reload->job);
 }
 
-/* After the loops have ended: a reload that was still being read. */
 void engine_reload_free(struct engine *engine)
 {
     if (engine->reload && engine->reload->setup)

@@ -31,10 +31,10 @@ static int passed_fd(struct str name)
     return -1;
 }
 
-struct engine_socket *engine_socket_find(struct engine *engine, struct str name, struct str address)
+static struct engine_socket *socket_find(struct engine *engine, struct str address)
 {
     for (struct engine_socket *socket = engine->sockets; socket; socket = socket->next)
-        if (str_eq(socket->name, name) && str_eq(socket->address, address))
+        if (str_eq(socket->address, address))
             return socket;
     return NULL;
 }
@@ -56,16 +56,15 @@ static void socket_free(struct engine_socket *socket)
     for (int i = 0; i < ENGINE_LOOPS_MAX; i++)
         if (socket->fd[i] >= 0)
             close(socket->fd[i]);
-    free((char *)(uintptr_t)socket->name.at);
     free((char *)(uintptr_t)socket->address.at);
     free(socket);
 }
 
-/* One descriptor for all loops: each accepts from its own copy. */
+/* One descriptor for all loops: each accepts from its own copy. The one that was
+ * passed stays open: a later reload may ask for it by name again. */
 static enum err share_fd(struct engine_socket *socket, int fd, unsigned count, struct fault *fault)
 {
-    socket->fd[0] = fd;
-    for (unsigned i = 1; i < count; i++) {
+    for (unsigned i = 0; i < count; i++) {
         socket->fd[i] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (socket->fd[i] < 0)
             return fault_errno(fault, errno, "cannot copy a listening socket");
@@ -116,14 +115,18 @@ static enum err bind_all(struct engine *engine, struct engine_socket *socket,
             return fault_set(fault, ERR_NOT_FOUND,
                              "listen \"" STR_FMT "\": no socket named \"" STR_FMT
                              "\" was passed by the service manager",
-                             STR_ARG(socket->name), STR_ARG(str_from(socket->address, 3)));
+                             STR_ARG(listen->conf->name), STR_ARG(str_from(socket->address, 3)));
         return share_fd(socket, fd, count, fault);
     }
     rc = endpoint_parse(listen->conf->address, 0, &options.at, fault);
     if (!rc && options.at.family == ENDPOINT_UNIX) {
         int fd = -1;
         rc = listener_bind(&options, &fd, fault);
-        return rc ? rc : share_fd(socket, fd, count, fault);
+        if (!rc)
+            rc = share_fd(socket, fd, count, fault);
+        if (fd >= 0)
+            close(fd);
+        return rc;
     }
     if (!rc)
         rc = refuse_company(engine, &options, fault);
@@ -137,12 +140,11 @@ enum err engine_bind(struct engine *engine, const struct setup_listen *listen, s
     struct engine_socket *socket;
     enum err rc;
 
-    if (engine_socket_find(engine, listen->conf->name, listen->conf->address))
+    if (socket_find(engine, listen->conf->address))
         return ERR_OK;
     socket = mem_alloc(sizeof(*socket));
     for (int i = 0; i < ENGINE_LOOPS_MAX; i++)
         socket->fd[i] = -1;
-    socket->name = str_of(str_dup(listen->conf->name));
     socket->address = str_of(str_dup(listen->conf->address));
     rc = bind_all(engine, socket, listen, fault);
     if (rc) {
@@ -154,11 +156,24 @@ enum err engine_bind(struct engine *engine, const struct setup_listen *listen, s
     return ERR_OK;
 }
 
+enum err engine_socket_copy(struct engine *engine, const struct setup_listen *listen, unsigned loop,
+                            int *out_fd, struct fault *fault)
+{
+    struct engine_socket *socket;
+    enum err rc = ERR_OK;
+
+    socket = socket_find(engine, listen->conf->address);
+    *out_fd = fcntl(socket->fd[loop], F_DUPFD_CLOEXEC, 0);
+    if (*out_fd < 0)
+        rc = fault_errno(fault, errno, "listen \"" STR_FMT "\": cannot copy its socket",
+                         STR_ARG(listen->conf->name));
+    return rc;
+}
+
 static bool conf_has(const struct conf *conf, const struct engine_socket *socket)
 {
     for (size_t i = 0; i < conf->listen_count; i++)
-        if (str_eq(conf->listens[i].name, socket->name) &&
-            str_eq(conf->listens[i].address, socket->address))
+        if (str_eq(conf->listens[i].address, socket->address))
             return true;
     return false;
 }

@@ -162,7 +162,6 @@ static struct service *service_for(struct world *world, enum at at)
         .trust = trust,
         .trust_count = at == AT_TRUSTED || at == AT_SMALL ? 1 : 0,
         .is_local = at == AT_LOCAL,
-        .idle_timeout_ms = 30000,
         .sessions = world->sessions,
         .limits = {
             .exts = EXT_PIPELINING | EXT_SIZE | EXT_ENHANCEDSTATUSCODES | EXT_8BITMIME | EXT_DSN |
