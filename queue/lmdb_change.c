@@ -14,10 +14,11 @@
 struct page {
     struct store_change *change;
     struct msgid ids[LMDB_PAGE];
-    size_t count;
+    size_t count, at;
     struct msgid reached;
     bool is_last;
     uint64_t recipients, messages;
+    bool is_changed[LMDB_PAGE]; /* of ids */
 };
 
 /* ---- finding them ---------------------------------------------------------------------- */
@@ -159,6 +160,7 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     batch_count(l, envelope, 1);
     page->recipients += changed;
     page->messages += changed > 0;
+    page->is_changed[page->at] = changed > 0;
     rc = write_changed(l, envelope, content, is_dirty, fault);
     return rc ? rc : apply_keys(l, envelope, before, before_count, fault);
 }
@@ -172,6 +174,7 @@ static enum err drop_unreadable(struct lmdb *l, struct page *page, const struct 
         return rc;
     l->batch.state.messages--;
     page->messages++;
+    page->is_changed[page->at] = true;
     pthread_mutex_lock(&l->lock);
     index_mended(l, id);
     pthread_mutex_unlock(&l->lock);
@@ -206,8 +209,8 @@ static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
         rc = find_page(l, page, fault);
     else
         find_one(l, page);
-    for (size_t i = 0; i < page->count && !rc; i++)
-        rc = change_one(l, page, &page->ids[i], fault);
+    for (page->at = 0; page->at < page->count && !rc; page->at++)
+        rc = change_one(l, page, &page->ids[page->at], fault);
     if (!rc && page->count > 0)
         return batch_commit(l, fault);
     batch_abort(l);
@@ -245,6 +248,17 @@ static void end_change(struct lmdb *l, enum err err)
     store_answer(&change->request, err);
 }
 
+static void tell_page(struct store_change *change, const struct page *page)
+{
+    uint64_t told = change->messages;
+
+    for (size_t i = 0; i < page->count && told < change->ids_max; i++)
+        if (page->is_changed[i])
+            change->ids[told++] = page->ids[i];
+    change->recipients += page->recipients;
+    change->messages += page->messages;
+}
+
 void change_page(struct lmdb *l)
 {
     struct store_change *change = l->changes;
@@ -258,8 +272,7 @@ void change_page(struct lmdb *l)
     else
         l->is_broken = false;
     if (!rc) {
-        change->recipients += page->recipients;
-        change->messages += page->messages;
+        tell_page(change, page);
         l->change_after = page->reached;
     }
     bool is_last = page->is_last;

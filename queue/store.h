@@ -146,6 +146,8 @@ struct store_change {
     void (*reroute)(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX]);
     void *arg;
+    struct msgid *ids;   /* out: the first of them, as many as fit into the caller's array */
+    size_t ids_max;      /* 0: nobody asks */
     uint64_t recipients; /* out: how many were changed */
     uint64_t messages;   /* out */
 };

@@ -179,6 +179,8 @@ static void change_entry(struct store_mem *mem, struct store_change *request,
         changed++;
     }
     request->recipients += changed;
+    if (changed > 0 && request->messages < request->ids_max)
+        request->ids[request->messages] = entry->id;
     request->messages += changed > 0;
     mem_entry_done(mem, entry);
     for (size_t i = 0; i < before->envelope.recipient_count; i++)

@@ -11,9 +11,12 @@
 
 #include <jansson.h>
 
+#define TOLD_MAX 1000 /* messages whose trace says that they were changed by a filter */
+
 struct changing {
     struct call *call;
     struct store_change change;
+    struct msgid ids[TOLD_MAX];
     struct store_get get; /* RETRY of one message: which lanes to wake */
 };
 
@@ -33,6 +36,20 @@ static void tell_counts(struct changing *changing)
     json_object_set_new(json, "messages", json_integer((json_int_t)changing->change.messages));
     json_object_set_new(json, "recipients", json_integer((json_int_t)changing->change.recipients));
     call_json(changing->call, MHD_HTTP_OK, json);
+}
+
+/* The line is for the log; each message's own trace has it too. */
+static void tell_each(const struct changing *changing, const struct hop *line)
+{
+    const struct store_change *change = &changing->change;
+    struct hop hop = *line;
+
+    hop.weight = HOP_DETAIL;
+    hop.count = 0;
+    for (size_t i = 0; i < change->ids_max && i < change->messages; i++) {
+        hop.id = change->ids[i];
+        hop_emit(loop_ring(changing->call->api->options.loop), &hop);
+    }
 }
 
 /* Who changes mail by hand leaves a line: what was asked, and how much it was. */
@@ -62,6 +79,8 @@ static void tell_operator(const struct changing *changing)
                    STR_ARG(call->params[i].value));
     hop.text = buf_view(&text);
     hop_emit(loop_ring(loop), &hop);
+    if (msgid_is_nil(&hop.id))
+        tell_each(changing, &hop);
     buf_clear(&text);
 }
 
@@ -133,6 +152,8 @@ static struct changing *changing_new(struct call *call, enum store_change_kind k
     call->free_work = changing_free;
     changing->call = call;
     changing->change.kind = kind;
+    changing->change.ids = changing->ids;
+    changing->change.ids_max = TOLD_MAX;
     changing->change.reroute = control->reroute;
     changing->change.arg = control->arg;
     changing->change.request.reply_to = &call->api->post->box;

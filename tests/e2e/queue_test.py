@@ -149,7 +149,9 @@ def _(stack):
     w.cli("queue", "drop", "--recipient", "r1@one.test")
     w.cli("queue", "drop", "--all")
     assert w.listed() == [] and home.messages == []
-    assert any(h["stage"] == "operator" for h in w.trace(handles[0]))
+    for handle, words in zip(handles, ("drop id=", "drop recipient=r1@one.test", "drop all=1")):
+        told = wait_for(lambda h=handle: [x for x in w.trace(h) if x["stage"] == "operator"], what="the trace to tell it")
+        assert len(told) == 1 and told[0]["text"].startswith(words), told
 
 
 @case("reroute moves mail to where it belongs now")
