@@ -41,11 +41,8 @@ void engine_say(struct engine *engine, enum stage stage, enum hop_weight weight,
 static enum err bind_all(struct engine *engine, struct fault *fault)
 {
     const struct conf *conf = engine->options.conf;
-    enum err rc = ERR_OK;
+    enum err rc = engine_can_listen(conf, fault);
 
-    if (conf->listen_count == 0)
-        return fault_set(fault, ERR_INVALID, "%s has no listen section: nothing could come in",
-                         conf->file.len ? conf->file.at : "the configuration");
     for (size_t i = 0; !rc && i < conf->listen_count; i++) {
         struct setup_listen listen = { .conf = &conf->listens[i] };
         rc = engine_bind(engine, &listen, fault);

@@ -81,6 +81,8 @@ struct engine {
 };
 
 /* engine_socket.c: binding, before privileges are given up */
+/* A file that is being written, or empty, is no wish to be deaf. */
+enum err engine_can_listen(const struct conf *conf, struct fault *fault);
 enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault);
 /* A copy for a loop's listener, which closes it. On that loop's thread: while a loop
  * starts or follows a reload nobody changes the sockets. */

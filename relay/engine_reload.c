@@ -87,7 +87,7 @@ static void apply_one(struct engine_loop *own, void *arg)
 
 static enum err bind_new(struct engine *engine, const struct setup *setup, struct fault *fault)
 {
-    enum err rc = ERR_OK;
+    enum err rc = engine_can_listen(setup->conf, fault);
 
     for (size_t i = 0; !rc && i < setup->conf->listen_count; i++)
         rc = engine_bind(engine, &setup->listens[i], fault);

@@ -135,6 +135,14 @@ static enum err bind_all(struct engine *engine, struct engine_socket *socket,
     return rc;
 }
 
+enum err engine_can_listen(const struct conf *conf, struct fault *fault)
+{
+    if (conf->listen_count > 0)
+        return ERR_OK;
+    return fault_set(fault, ERR_INVALID, "%s has no listen section: nothing could come in",
+                     conf->file.len ? conf->file.at : "the configuration");
+}
+
 enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault)
 {
     struct engine_socket *socket;
