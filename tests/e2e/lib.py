@@ -160,6 +160,8 @@ class Waypost:
         self.wrapper = list(wrapper)
         text = [f'hostname = "relay.here.test"', f'data = "{self.data}"', f'api {{ socket = "{self.socket}" }}',
                 "workers = 2"]
+        if SLOW > 1 and "queue {" not in conf:
+            text.append('queue { map-size = "8G" }')  # sanitizers leave no room for the usual 1 TB
         if tls:
             self.cert, self.key = openssl_cert(self.dir, ["relay.here.test", "localhost", "127.0.0.1"])
             text.append(f'tls {{ certificate = "{self.cert}" key = "{self.key}" }}')
