@@ -3,7 +3,7 @@
  */
 #include "relay/egress/ruling.h"
 
-#define OWN_TROUBLE_RETRY_S 60
+#define OWN_TROUBLE_RETRY_S 10
 #define UNKNOWN_RETRY_S 900 /* it may have arrived: no hurry to send it twice */
 #define UNKNOWN_ATTEMPTS_MAX 5
 #define OUTAGE_LOOK_S 60 /* at least so long between two looks */
