@@ -202,9 +202,9 @@ void lane_unline(struct sched_lane *lane)
 
     if (!line)
         return;
-    DL_DELETE(*line, lane);
+    DL_DELETE(*line, lane); // NOLINT(clang-analyzer-core.NullDereference): it is in the list
     lane->line_of = NULL;
-    if (lane->line == LINE_BLOCKED)
+    if (dest && lane->line == LINE_BLOCKED)
         dest->blocked_count--;
     lane->line = LINE_NONE;
     if (dest)
@@ -217,7 +217,7 @@ static void line_up(struct sched_lane *lane, enum lane_line line, struct sched_d
     lane->line_of = dest;
     if (dest)
         dest->refs++;
-    if (line == LINE_BLOCKED)
+    if (dest && line == LINE_BLOCKED)
         dest->blocked_count++;
     DL_APPEND(*line_of(lane), lane);
 }

@@ -160,6 +160,8 @@ static void batch_done(struct store_request *request);
 
 static void batch_post(struct settle_batch *batch)
 {
+    struct store *store = batch->sched->options.store;
+
     batch->request.request = (struct store_request){
         .reply_to = loop_mailbox(batch->sched->options.loop),
         .done = batch_done,
@@ -167,7 +169,7 @@ static void batch_post(struct settle_batch *batch)
     batch->request.settlements = batch->settlements;
     batch->request.count = batch->count;
     batch->is_out = true;
-    store_settle(batch->sched->options.store, &batch->request);
+    store_settle(store, &batch->request);
 }
 
 static struct settle_batch *batch_new(struct sched *sched, size_t count)

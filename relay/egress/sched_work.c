@@ -226,6 +226,7 @@ static void work_ended(void *arg, struct delivery *delivery, const struct outcom
     (void)delivery;
     (void)trouble; /* its claims told it already; an idle connection may end as it likes */
     unidle(work);
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is in the list
     DL_DELETE2(sched->busy, work, all_prev, all_next);
     DL_DELETE2(lane->works, work, lane_prev, lane_next);
     lane->work_count--;

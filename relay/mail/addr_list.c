@@ -140,15 +140,16 @@ static enum err take_address(struct list *list)
     list->spec_len = 0;
     struct run run = take_run(list);
 
-    if (token_is(&list->token, '<'))
-        return take_angle(list, run.span);
-    if (token_is(&list->token, ':')) {
-        if (run.count == 0 || list->in_group)
-            return bad(list, "misplaced colon");
+    if (token_is(&list->token, ':') && run.count > 0 && !list->in_group) {
         list->in_group = true;
         advance(list);
-        return take_address(list); /* one level only: a group holds no group */
+        list->spec_len = 0;
+        run = take_run(list);
     }
+    if (token_is(&list->token, ':')) /* a group holds no group */
+        return bad(list, "misplaced colon");
+    if (token_is(&list->token, '<'))
+        return take_angle(list, run.span);
     if (token_is(&list->token, '@')) {
         if (run.count == 0 || !run.is_dotted)
             return bad(list, "no local part in front of an @");
