@@ -16,8 +16,8 @@ struct tlspolicy {
     char evidence[160];   /* policy.evidence points here */
     struct tlsa tlsa[16]; /* data in `storage` */
     size_t tlsa_count;
-    uint8_t storage[16 * 64];
-    bool deferred; /* TLSA look-up failed: do not use this host now */
+    uint8_t storage[4096]; /* a whole certificate or two (matching type 0) */
+    bool deferred;         /* TLSA look-up failed: do not use this host now */
 };
 
 typedef void tlspolicy_fn(void *arg, const struct tlspolicy *policy); /* valid during the call */
