@@ -1,0 +1,428 @@
+/*
+ * intake_test.c - what becomes of content: header and body told apart, mended,
+ * re-encoded, kept in memory or beside, stored in the lane of the rules in force.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "relay/intake/intake.h"
+#include "virtual_loop.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEADER_MAX ((size_t)100 * 1024)
+
+static char folder[64];
+static struct store *store;
+static struct pool *pool;
+static struct intake *intake;
+static struct intake_options options;
+static struct reply said;
+static unsigned answers, rooms;
+
+static int setup(void **state)
+{
+    struct loop_options loop_options = { .count = 1 };
+    struct store_options store_options = { .folder = folder,
+                                           .map_bytes = 64 << 20,
+                                           .quota_bytes = 32 << 20 };
+    struct fault fault;
+
+    (void)state;
+    (void)snprintf(folder, sizeof(folder), "/tmp/intake_test.XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    pool = pool_new(1, true);
+    loop_options.pool = pool;
+    virtual_begin(&loop_options);
+    store_options.pool = pool;
+    if (store_open_lmdb(&store_options, &store, &fault))
+        fail_msg("%s", fault.text);
+    options = (struct intake_options){
+        .store = store, .hostname = STR("relay.test"), .header_max = HEADER_MAX, .hops_max = 50
+    };
+    intake = intake_new(&virtual_loop, &options);
+    answers = rooms = 0;
+    return 0;
+}
+
+static void remove_folder(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    char inside[512];
+
+    while (dir && (entry = readdir(dir))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        (void)snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name);
+        if (unlink(inside) != 0)
+            remove_folder(inside);
+    }
+    if (dir)
+        closedir(dir);
+    (void)rmdir(path);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    assert_int_equal(intake_busy(intake), 0);
+    intake_free(&intake);
+    store_close(&store);
+    pool_free(&pool);
+    virtual_end();
+    remove_folder(folder);
+    return 0;
+}
+
+/* ---- a message in pieces ---- */
+
+static void has_room(void *arg)
+{
+    (void)arg;
+    rooms++;
+}
+
+static void on_done(void *arg, const struct reply *reply)
+{
+    (void)arg;
+    answers++;
+    said = *reply;
+}
+
+static struct arrival *start(void)
+{
+    struct envelope envelope;
+    struct arrival_facts facts = { .with = STR("ESMTP"),
+                                   .client_address = STR("192.0.2.1"),
+                                   .is_submission = true };
+    struct arrival *arrival;
+
+    envelope_init(&envelope);
+    envelope.sender = STR("a@here.test");
+    (void)envelope_add(&envelope, STR("b@there.test"));
+    arrival = arrival_begin(intake, &envelope, &facts);
+    envelope_clear(&envelope);
+    return arrival;
+}
+
+static void feed(struct arrival *arrival, struct str content, size_t piece)
+{
+    for (size_t at = 0; at < content.len; at += piece) {
+        unsigned before = rooms;
+        if (arrival_feed(arrival, str_head(str_from(content, at), piece), has_room, NULL))
+            continue;
+        assert_int_equal(rooms, before);
+        virtual_turn();
+        assert_int_equal(rooms, before + 1);
+    }
+}
+
+static void wait_for_answer(void)
+{
+    for (unsigned i = 0; i < 5000 && answers == 0; i++) {
+        virtual_turn();
+        usleep(1000);
+    }
+    virtual_turn();
+    assert_int_equal(answers, 1);
+}
+
+static struct msgid submit(struct str content, size_t piece, const struct arrival_end *end)
+{
+    struct arrival *arrival = start();
+    struct msgid id = *arrival_id(arrival);
+
+    answers = 0;
+    feed(arrival, content, piece);
+    arrival_end(arrival, end, on_done, NULL);
+    assert_int_equal(answers, 0);
+    wait_for_answer();
+    return id;
+}
+
+static bool was_got;
+
+static void on_got(struct store_request *request)
+{
+    (void)request;
+    was_got = true;
+}
+
+static struct message *stored(const struct msgid *id)
+{
+    struct store_get get = { .id = *id, .with_content = true };
+
+    get.request.reply_to = loop_mailbox(&virtual_loop);
+    get.request.done = on_got;
+    was_got = false;
+    store_get(store, &get);
+    for (unsigned i = 0; i < 5000 && !was_got; i++) {
+        virtual_turn();
+        usleep(1000);
+    }
+    assert_true(was_got);
+    if (get.request.err)
+        fail_msg("%s", get.request.fault.text);
+    return get.message;
+}
+
+static unsigned side_files(void)
+{
+    char path[96];
+    unsigned count = 0;
+    struct dirent *entry;
+
+    (void)snprintf(path, sizeof(path), "%s/bodies", store_folder(store));
+    DIR *dir = opendir(path);
+    if (!dir)
+        dir = opendir(store_folder(store));
+    while (dir && (entry = readdir(dir)))
+        count += strlen(entry->d_name) >= MSGID_TEXT && entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+static bool head_has(const struct message *message, const char *text)
+{
+    struct str head = str_make(message->head, message->head_len);
+
+    return str_find(head, str_of(text)) < head.len;
+}
+
+/* ---- what is header, what is body ---- */
+
+static void header_and_body(void **state)
+{
+    static const struct {
+        const char *name, *content, *in_head, *body;
+        bool lacks_crlf;
+    } rows[] = {
+        { "the usual", "Subject: x\r\n\r\nhello\r\n", "Subject: x\r\n", "hello\r\n", false },
+        { "no header at all", "hello,\r\nthis is no header\r\n", "From: a@here.test\r\n",
+          "hello,\r\nthis is no header\r\n", false },
+        { "one line, no header, no end of line", "hello", "Date:", "hello\r\n", true },
+        { "an mbox line is no field", "From a@b Mon Jan 1\r\nSubject: x\r\n\r\nhi\r\n",
+          "Date:", "From a@b Mon Jan 1\r\nSubject: x\r\n\r\nhi\r\n", false },
+        { "an empty header", "\r\nhello\r\n", "Message-ID:", "hello\r\n", false },
+        { "header only, no empty line", "Subject: x\r\nTo: b@there.test\r\n", "Subject: x\r\n", "",
+          false },
+        { "header only, cut in the line", "Subject: x\r\nTo: b@there.test", "To: b@there.test\r\n",
+          "", true },
+        { "nothing", "", "From: a@here.test\r\n", "", false },
+        { "a field with a space before its colon", "Subject : x\r\n\r\nhi\r\n", "x\r\n", "hi\r\n",
+          false },
+        { "a body without its last end of line", "Subject: x\r\n\r\nhello", "Subject: x\r\n",
+          "hello\r\n", true },
+        { "Bcc is gone", "Subject: x\r\nBcc: c@d.test\r\n\r\nhi\r\n", "Subject: x\r\n", "hi\r\n",
+          false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        /* In one piece, and octet by octet. */
+        for (size_t piece = 1; piece <= 65536; piece *= 65536) {
+            struct arrival_end end = { .lacks_final_crlf = rows[i].lacks_crlf };
+            struct msgid id = submit(str_of(rows[i].content), piece, &end);
+            struct message *message;
+            struct str body;
+
+            if (said.code != 250)
+                fail_msg("%s: %u", rows[i].name, said.code);
+            message = stored(&id);
+            assert_true(body_is_inline(message->body, &body));
+            if (!head_has(message, rows[i].in_head) || head_has(message, "Bcc:") ||
+                !head_has(message, "Received: ") || !str_eq(body, str_of(rows[i].body)))
+                fail_msg("%s: head\n" STR_FMT "\nbody\n" STR_FMT, rows[i].name,
+                         (int)message->head_len, message->head, STR_ARG(body));
+            assert_memory_equal(message->head + message->head_len - 4, "\r\n\r\n", 4);
+            message_unref(&message);
+        }
+    }
+}
+
+static void large_headers(void **state)
+{
+    static const struct {
+        size_t size;
+        unsigned code;
+    } rows[] = { { 70 * 1024, 250 }, { 99 * 1024, 250 }, { 101 * 1024, 552 }, { 900 * 1024, 552 } };
+    struct arrival_end end = { 0 };
+    struct buf content;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        buf_init(&content, SIZE_MAX);
+        while (content.len < rows[i].size)
+            buf_cstr(&content, "X-Long: 0123456789012345678901234567890123456789012345678901\r\n");
+        buf_cstr(&content, "\r\nhi\r\n");
+        (void)submit(buf_view(&content), 8192, &end);
+        if (said.code != rows[i].code)
+            fail_msg("%zu octets: %u", rows[i].size, said.code);
+        buf_clear(&content);
+    }
+}
+
+/* ---- the body beside ---- */
+
+static void fill(struct buf *content, size_t lines, size_t width)
+{
+    buf_init(content, SIZE_MAX);
+    buf_cstr(content, "Subject: large\r\n\r\n");
+    for (size_t i = 0; i < lines; i++) {
+        for (size_t k = 0; k < width; k++)
+            buf_append(content, "abcdefghijklmnop" + (i + k) % 16, 1);
+        buf_cstr(content, "\r\n");
+    }
+}
+
+static void side_file_bodies(void **state)
+{
+    struct arrival_end end = { 0 };
+    struct buf content;
+    struct msgid id;
+    struct message *message;
+    struct fault fault;
+    size_t got = 0, head = strlen("Subject: large\r\n\r\n");
+
+    (void)state;
+    fill(&content, 10000, 76);
+    id = submit(buf_view(&content), 30000, &end);
+    assert_int_equal(said.code, 250);
+    assert_true(rooms > 0);
+    assert_int_equal(side_files(), 1);
+    message = stored(&id);
+    assert_int_equal(body_size(message->body), content.len - head);
+    char *all = mem_alloc(content.len);
+    for (size_t at = 0; at < content.len - head; at += got) {
+        assert_int_equal(body_read(message->body, at, all + at, content.len - at, &got, &fault),
+                         ERR_OK);
+        assert_true(got > 0);
+    }
+    assert_memory_equal(all, content.at + head, content.len - head);
+    free(all);
+    message_unref(&message);
+    buf_clear(&content);
+}
+
+static void given_up_leaves_no_file(void **state)
+{
+    struct arrival *arrival = start();
+    struct arrival_end end = { 0 };
+    struct buf content;
+
+    (void)state;
+    fill(&content, 10000, 76);
+    feed(arrival, buf_view(&content), 30000);
+    assert_int_equal(side_files(), 1);
+    arrival_abort(&arrival);
+    virtual_turn();
+    assert_int_equal(side_files(), 0);
+    /* In the middle of a flush. */
+    arrival = start();
+    for (size_t at = 0;
+         arrival_feed(arrival, str_head(str_from(buf_view(&content), at), 30000), has_room, NULL);)
+        at += 30000;
+    rooms = 0;
+    arrival_abort(&arrival);
+    virtual_turn();
+    assert_int_equal(rooms, 0);
+    assert_int_equal(side_files(), 0);
+    /* After the end: it may become durable, nobody is told. */
+    arrival = start();
+    feed(arrival, STR("Subject: x\r\n\r\nhi\r\n"), 100);
+    answers = 0;
+    arrival_end(arrival, &end, on_done, NULL);
+    arrival_abort(&arrival);
+    for (unsigned i = 0; i < 5000 && intake_busy(intake); i++) {
+        virtual_turn();
+        usleep(1000);
+    }
+    assert_int_equal(answers, 0);
+    buf_clear(&content);
+}
+
+static void long_lines(void **state)
+{
+    struct arrival_end end = { .has_long_line = true };
+    struct buf content;
+    struct msgid id;
+    struct message *message;
+    struct str body;
+
+    (void)state;
+    fill(&content, 3, 2000);
+    id = submit(buf_view(&content), 1000, &end);
+    assert_int_equal(said.code, 250);
+    message = stored(&id);
+    assert_true(head_has(message, "Content-Transfer-Encoding: quoted-printable"));
+    assert_true(body_is_inline(message->body, &body));
+    for (struct str line, rest = body; str_next(&rest, '\n', &line);)
+        assert_true(line.len <= 999);
+    message_unref(&message);
+    buf_clear(&content);
+    /* Large ones too: the first file is gone, the second is kept. */
+    fill(&content, 300, 2000);
+    (void)submit(buf_view(&content), 30000, &end);
+    assert_int_equal(said.code, 250);
+    assert_int_equal(side_files(), 1);
+    /* What somebody else signed is not ours to change. */
+    buf_reset(&content);
+    buf_cstr(&content,
+             "DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s; h=from; bh=AA==; b=AA==\r\n"
+             "Subject: signed\r\n\r\n");
+    for (size_t i = 0; i < 400000; i++)
+        buf_append(&content, "x", 1);
+    buf_cstr(&content, "\r\n");
+    (void)submit(buf_view(&content), 30000, &end);
+    assert_int_equal(said.code, 550);
+    assert_int_equal(said.status.subject, 6);
+    assert_int_equal(side_files(), 1);
+    buf_clear(&content);
+}
+
+/* ---- lanes ---- */
+
+static void the_lane_of_the_rules_in_force(void **state)
+{
+    static const struct str all[] = { STR("*") };
+    static const struct lane_route smart = {
+        .name = STR("smart"), .match = all, .match_count = 1, .is_smarthost = true
+    };
+    struct arrival_end end = { .has_long_line = true }; /* so that a worker is asked */
+    struct arrival *arrival = start();
+    struct msgid id = *arrival_id(arrival);
+    struct message *message;
+
+    (void)state;
+    answers = 0;
+    feed(arrival, STR("Subject: x\r\n\r\nhi\r\n"), 100);
+    arrival_end(arrival, &end, on_done, NULL);
+    options.routes = &smart;
+    options.route_count = 1;
+    intake_set(intake, &options); /* a reload, while it is being made */
+    wait_for_answer();
+    message = stored(&id);
+    assert_true(lane_is_smarthost(message->envelope.recipients[0].lane));
+    message_unref(&message);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(header_and_body),         TEST(large_headers), TEST(side_file_bodies),
+        TEST(given_up_leaves_no_file), TEST(long_lines),    TEST(the_lane_of_the_rules_in_force),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
