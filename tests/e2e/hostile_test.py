@@ -126,7 +126,7 @@ def _(stack):
     assert len(home.messages) == len(failed)
     no_leaks(w, home, *[hop for _, _, hop, _ in rows])
     rss = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{w.process.pid}/status").read_text())[1])
-    assert rss < 300 * 1024, f"{rss} KB of memory"
+    assert rss < 300 * 1024 * SLOW ** 2, f"{rss} KB of memory"
 
 
 for action in ("421 4.3.2 x", "500 what", "drop", "hang", "garbage"):

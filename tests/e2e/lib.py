@@ -219,15 +219,24 @@ class Waypost:
         return self.get("/healthz", check=False) is not None
 
     def stop(self, timeout=30):
-        if not self.process or self.process.poll() is not None:
-            return self.process.returncode if self.process else None
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(timeout * SLOW)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"the relay did not stop: {self.log_text()[-1500:]}")
+        if not self.process:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout * SLOW)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"the relay did not stop: {self.log_text()[-1500:]}") from None
+        self.be_sane()
+        return self.process.returncode
+
+    def be_sane(self):
+        """No sanitizer spoke, and it did not crash (kill() is ours)."""
+        found = re.search(r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed", self.log_text())
+        assert not found, self.log_text()[max(found.start() - 300, 0):][:6000]
+        assert self.process.returncode not in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS), self.process.returncode
 
     def kill(self):
         self.process.kill()
