@@ -4,6 +4,8 @@
  */
 #include "relay/egress/deliver_impl.h"
 
+#define QUIT_MS ((uint64_t)10 * 1000)
+
 static void fail(struct delivery *delivery, enum stage stage, const struct reply *reply,
                  enum err err, struct str words)
 {
@@ -359,6 +361,15 @@ static bool pump_once(struct delivery *delivery)
     return moved;
 }
 
+/* All is said and done when QUIT is: its answer is worth no place that others wait for. */
+static uint64_t deadline_of(const struct delivery *delivery)
+{
+    uint64_t at = smtp_client_deadline(delivery->client);
+    uint64_t patience = loop_now_ms(delivery->options.loop) + QUIT_MS;
+
+    return delivery->state == DELIVERY_QUITTING && patience < at ? patience : at;
+}
+
 void delivery_pump(struct delivery *delivery)
 {
     if (delivery->is_pumping) {
@@ -371,7 +382,7 @@ void delivery_pump(struct delivery *delivery)
     while (can_talk(delivery) && (pump_once(delivery) || delivery->pump_again));
     delivery->is_pumping = false;
     if (can_talk(delivery))
-        stream_deadline(delivery->stream, smtp_client_deadline(delivery->client));
+        stream_deadline(delivery->stream, deadline_of(delivery));
     delivery_maybe_free(delivery);
 }
 
@@ -395,6 +406,8 @@ static void timed_out(struct delivery *delivery)
 {
     if (delivery->tls_begun && !delivery->tls_active) {
         tls_failed(delivery, ERR_TIMEOUT, "the TLS handshake took too long");
+    } else if (delivery->state == DELIVERY_QUITTING) {
+        delivery_end(delivery, NULL);
     } else if (delivery->client) {
         smtp_client_timeout(delivery->client, loop_now_ms(delivery->options.loop));
         delivery_pump(delivery);
