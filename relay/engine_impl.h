@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ENGINE_LOOPS_MAX 64
+#define ENGINE_LOOPS_MAX 256 /* as the workers option allows */
 
 /* A bound descriptor, kept over reloads: only root could bind a low port again. */
 struct engine_socket {
