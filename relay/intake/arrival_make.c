@@ -67,7 +67,7 @@ static void sign(struct arrival *arrival)
         arrival_refuse_store(arrival, rc);
 }
 
-void arrival_make(struct arrival *arrival)
+static void make(struct arrival *arrival)
 {
     if (!arrival_seal(arrival))
         return;
@@ -75,4 +75,12 @@ void arrival_make(struct arrival *arrival)
         return;
     if (arrival->wants_signature)
         sign(arrival);
+}
+
+void arrival_make(struct arrival *arrival)
+{
+    make(arrival);
+    /* A body that the store will never see; its file goes here, off the loop. */
+    if (arrival->refusal.code && arrival->message->body)
+        body_discard(&arrival->message->body);
 }

@@ -280,7 +280,7 @@ static void fill(struct buf *content, size_t lines, size_t width)
     buf_cstr(content, "Subject: large\r\n\r\n");
     for (size_t i = 0; i < lines; i++) {
         for (size_t k = 0; k < width; k++)
-            buf_append(content, "abcdefghijklmnop" + (i + k) % 16, 1);
+            buf_append(content, &"abcdefghijklmnop"[(i + k) % 16], 1);
         buf_cstr(content, "\r\n");
     }
 }
