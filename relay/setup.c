@@ -53,7 +53,7 @@ static enum err load_clients(struct setup *setup, struct fault *fault)
 
     setup->route_tls_count = conf->route_count;
     setup->route_tls =
-        arena_alloc(&setup->arena, (conf->route_count + 1) * sizeof(*setup->route_tls));
+        arena_alloc(&setup->arena, (conf->route_count + 1) * sizeof(struct tls_client *));
     for (size_t i = 0; !rc && i < conf->route_count; i++)
         if (conf->routes[i].ca_file.len)
             rc = tls_client_new(arena_cstr(&setup->arena, conf->routes[i].ca_file),

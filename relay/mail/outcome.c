@@ -264,6 +264,16 @@ static enum scope scope_by_stage(enum scope scope, const struct outcome_facts *f
     return scope;
 }
 
+/* A host that is asked last speaks for its place. Not so when it merely puts
+ * off one recipient: that must not stop everybody's mail through a smarthost. */
+static enum scope scope_at_last(const struct outcome_row *row, const struct outcome_facts *facts)
+{
+    bool puts_off_one = facts->stage == STAGE_RCPT && facts->reply && facts->reply->code > 421 &&
+                        row->kind == CLASS_SOFT;
+
+    return puts_off_one ? SCOPE_RECIPIENT : SCOPE_DEST;
+}
+
 static enum scope scope_of(const struct outcome_row *row, const struct subject *subject,
                            enum result result)
 {
@@ -276,7 +286,7 @@ static enum scope scope_of(const struct outcome_row *row, const struct subject *
         scope = SCOPE_HOST; /* spared by result_of */
     if (subject->reply)
         scope = scope_by_stage(scope, facts);
-    return scope == SCOPE_HOST && facts->is_last_host ? SCOPE_DEST : scope;
+    return scope == SCOPE_HOST && facts->is_last_host ? scope_at_last(row, facts) : scope;
 }
 
 /* A 4xx is never final, whatever its words. And a host that will not even hear

@@ -645,7 +645,7 @@ static const struct fixture fixtures[] = {
     { "their-disk", STAGE_MAIL, "", "452 4.3.1 Insufficient system storage",
       "later host soft 4.3.1" },
     { "their-config", STAGE_RCPT, "l", "451 4.3.5 Server configuration error",
-      "later dest soft 4.3.5" },
+      "later recipient soft 4.3.5" },
     { "their-config", STAGE_RCPT, "al", "451 4.3.5 Server configuration error",
       "later recipient soft 4.3.5" },
     { "their-config", STAGE_CONTENT, "", "451 Temporary local problem - please try later",
