@@ -215,11 +215,10 @@ struct option_row {
       "The pause after the first failed attempt; it doubles from there.")                          \
     X(RETRY, "max", SECONDS, TOP(retry.max_s), "4h", NULL, NULL, RANGE(1, 7 * DAY),                \
       "The longest pause.")                                                                        \
-    X(RETRY, "lifetime", SECONDS, TOP(retry.lifetime_s), "5d", NULL, NULL,                         \
-      RANGE(1, 60 * DAY),                                                                     \
+    X(RETRY, "lifetime", SECONDS, TOP(retry.lifetime_s), "5d", NULL, NULL, RANGE(1, 60 * DAY),     \
       "After this time a message that could not be delivered is returned.")                        \
     X(RETRY, "warn-after", SECONDS, TOP(retry.warn_after_s), "4h", "never", NULL,                  \
-      RANGE(1, 60 * DAY),                                                                     \
+      RANGE(1, 60 * DAY),                                                                          \
       "The sender is told after this time that the message is late. never: no such warning.")      \
                                                                                                    \
     X(TIMEOUTS, "connect", MILLIS, TOP(timeouts.connect_ms), "30s", NULL, NULL,                    \

@@ -33,7 +33,7 @@ struct service {
     size_t trust_count;
     bool is_local;                     /* unix socket: the caller's uid is the user, trusted */
     struct smtp_server_options limits; /* sizes, counts, timeouts; the rest is filled per session */
-    struct sessions *sessions; /* the list of this loop */
+    struct sessions *sessions;         /* the list of this loop */
 };
 struct service *service_ref(struct service *service);
 void service_unref(struct service **service);
