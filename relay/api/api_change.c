@@ -18,6 +18,7 @@ struct changing {
     struct store_change change;
     struct msgid ids[TOLD_MAX];
     struct store_get get; /* RETRY of one message: which lanes to wake */
+    bool is_flush;
 };
 
 static void changing_free(void *work)
@@ -73,7 +74,7 @@ static void tell_operator(const struct changing *changing)
     if (changing->change.messages == 0)
         return;
     buf_init(&text, HOP_TEXT_LIMIT);
-    buf_cstr(&text, words[changing->change.kind]);
+    buf_cstr(&text, changing->is_flush ? "flush" : words[changing->change.kind]);
     for (size_t i = 0; i < call->param_count; i++)
         buf_printf(&text, " " STR_FMT "=" STR_FMT, STR_ARG(call->params[i].key),
                    STR_ARG(call->params[i].value));
@@ -189,6 +190,7 @@ void api_flush(struct call *call)
     struct changing *changing = changing_new(call, STORE_RETRY);
     struct store_filter *filter = &changing->change.filter;
 
+    changing->is_flush = true;
     filter_init(filter);
     call_param(call, "lane", &filter->lane);
     if (call_no_more_params(call))

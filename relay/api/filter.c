@@ -124,14 +124,14 @@ static bool set_deferred(struct store_filter *filter, struct str value, int64_t 
 /* ---- the table ---- */
 
 const struct filter_name filter_names[] = {
-    { "id", "ID", "one message" },
+    { "id", "ID", "one message: its 26 letters and digits" },
     { "lane", "LANE", "bound there: a lane, its route, or its domain" },
     { "sender", "PATTERN", "reverse-path: an address, a domain, or \"<>\"" },
     { "recipient", "PATTERN", "an address or a domain" },
     { "user", "NAME", "who submitted it" },
     { "state", "STATE", "queued, held, delivered or failed" },
     { "older-than", "AGE", "arrived longer ago than this: 90, 15m, 2h, 3d" },
-    { "newer-than", "AGE", "arrived more recently than this" },
+    { "newer-than", "AGE", "arrived more recently than this: 90, 15m, 2h, 3d" },
     { "deferred", "", "tried at least once and waiting to be tried again" },
     { NULL, NULL, NULL },
 };
@@ -144,15 +144,15 @@ _Static_assert(sizeof(setters) / sizeof(setters[0]) + 1 ==
                    sizeof(filter_names) / sizeof(filter_names[0]),
                "a setter for each filter");
 
-static enum err refuse(struct fault *fault, struct str name, struct str value)
+static enum err refuse(struct fault *fault, const struct filter_name *name, struct str value)
 {
     struct buf shown;
     enum err rc;
 
     buf_init(&shown, 1024);
     buf_escaped(&shown, value, 64);
-    rc = fault_set(fault, ERR_INVALID, STR_FMT ": \"" STR_FMT "\" makes no sense here",
-                   STR_ARG(name), STR_ARG(buf_view(&shown)));
+    rc = fault_set(fault, ERR_INVALID, "%s: \"" STR_FMT "\" is not understood (%s)", name->name,
+                   STR_ARG(buf_view(&shown)), name->help);
     buf_clear(&shown);
     return rc;
 }
@@ -182,7 +182,7 @@ enum err filter_set(struct store_filter *filter, struct str name, struct str val
         if (filter_names[i].value[0] == '\0' && value.len == 0)
             value = STR("1");
         if (value.len == 0 || value.len > TEXT_MAX || !setters[i](filter, value, now_s))
-            return refuse(fault, name, value);
+            return refuse(fault, &filter_names[i], value);
         return ERR_OK;
     }
     return unknown(fault, name);

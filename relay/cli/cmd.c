@@ -65,33 +65,50 @@ const char *cmd_colour(FILE *out, enum cmd_colour colour)
     return sequences[colour];
 }
 
-static void print_forms(FILE *out, const struct cmd *cmd)
+/* "retry|hold|release ..." is a form of each of them. */
+static bool is_form_of(struct str form, struct str verb)
+{
+    struct str words = str_head(form, str_chr(form, ' ')), word;
+
+    while (str_next(&words, '|', &word))
+        if (str_eq(word, verb))
+            return true;
+    return verb.len == 0;
+}
+
+/* All forms, or those of one verb; remarks belong to the forms that say FILTER. */
+static void print_forms(FILE *out, const struct cmd *cmd, struct str verb)
 {
     struct str rest = str_of(cmd->arguments), form;
     const char *lead = "usage:";
+    bool has_filter = false;
 
     if (rest.len == 0)
         (void)fprintf(out, "usage: waypost %s\n", cmd->name);
     while (str_next(&rest, '\n', &form)) {
-        if (str_starts(form, STR(" "))) /* a remark on the forms above it */
-            (void)fprintf(out, "%-14s" STR_FMT "\n", "", STR_ARG(form));
-        else
+        if (str_starts(form, STR(" "))) {
+            if (has_filter)
+                (void)fprintf(out, "%-14s" STR_FMT "\n", "", STR_ARG(form));
+        } else if (is_form_of(form, verb)) {
             (void)fprintf(out, "%-6s waypost %s " STR_FMT "\n", lead, cmd->name, STR_ARG(form));
-        lead = "";
+            has_filter |= str_find(form, STR("FILTER")) < form.len;
+            lead = "";
+        }
     }
 }
 
-static const struct cmd *find(const char *name)
+static const struct cmd *find(struct str name)
 {
     for (size_t i = 0; i < CMD_COUNT; i++)
-        if (strcmp(cmds[i].name, name) == 0)
+        if (str_eq(str_of(cmds[i].name), name))
             return &cmds[i];
     return NULL;
 }
 
 int cmd_misuse(const char *name, const char *format, ...)
 {
-    const struct cmd *cmd = find(name);
+    struct str verb = str_of(name), first = STR_EMPTY;
+    const struct cmd *cmd;
     va_list args;
 
     va_start(args, format);
@@ -99,8 +116,10 @@ int cmd_misuse(const char *name, const char *format, ...)
     (void)vfprintf(stderr, format, args);
     (void)fputc('\n', stderr);
     va_end(args);
+    str_next(&verb, ' ', &first);
+    cmd = find(first);
     if (cmd)
-        print_forms(stderr, cmd);
+        print_forms(stderr, cmd, verb);
     return EX_USAGE;
 }
 
@@ -119,7 +138,7 @@ static int help(void)
 
 static int help_for(const struct cmd *cmd)
 {
-    print_forms(stdout, cmd);
+    print_forms(stdout, cmd, STR_EMPTY);
     (void)printf("\n%s\n", cmd->help);
     return EX_OK;
 }
@@ -197,7 +216,7 @@ const struct cmd_verb *cmd_verb(const struct cmd_verb *verbs, size_t count, int 
     (void)snprintf(what, sizeof(what), "command %s", argv[0]);
     if (argc > 1)
         say_unknown(&nearest, what);
-    print_forms(stderr, find(argv[0]));
+    print_forms(stderr, find(str_of(argv[0])), STR_EMPTY);
     return NULL;
 }
 
@@ -274,7 +293,7 @@ static int run(const struct line *line)
             return help();
         return cmd_fail(EX_USAGE, "no command; waypost --help lists them");
     }
-    cmd = find(line->argv[0]);
+    cmd = find(str_of(line->argv[0]));
     if (!cmd)
         return unknown(line->argv[0]);
     if (line->wants_help)
@@ -296,6 +315,11 @@ int cmd_main(int argc, char **argv)
 }
 
 /* ---- for the commands ---- */
+
+const char *cmd_bad_option(int option)
+{
+    return option == ':' ? "a value is missing behind " : "unknown option ";
+}
 
 int cmd_code(enum err err)
 {

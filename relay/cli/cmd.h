@@ -37,8 +37,11 @@ int cmd_user(const char *conf_file, int argc, char **argv);
 
 /* "waypost: SENTENCE" on standard error; returns `code`. */
 int cmd_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* "waypost: SENTENCE" and how the command is used; returns EX_USAGE. */
+/* "waypost: SENTENCE" and how the command ("user") or one verb of it ("user add")
+ * is used; returns EX_USAGE. */
 int cmd_misuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What is wrong with the option before this one, for getopt's '?' and ':'. */
+const char *cmd_bad_option(int option);
 /* The exit code that fits. */
 int cmd_code(enum err err);
 

@@ -95,9 +95,9 @@ static int read_options(int argc, char **argv, const char *allowed, struct dkim_
     int option;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?' || !strchr(allowed, option))
-            return cmd_misuse("dkim", "dkim %s: unknown or incomplete option %s", argv[0],
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (!strchr(allowed, option))
+            return cmd_misuse("dkim", "dkim %s: %s%s", argv[0], cmd_bad_option(option),
                               argv[optind - 1]);
         if (option == 's')
             wish->selector = optarg;

@@ -103,7 +103,7 @@ static int list_all(struct queue_source *source, const struct queue_wish *wish)
 static int run_list(struct queue_source *source, struct queue_wish *wish)
 {
     if (wish->word_count && !filter_is_all(&wish->filter))
-        return cmd_misuse("queue", "queue list: give ids or filters, not both");
+        return cmd_misuse("queue list", "queue list: give ids or filters, not both");
     return wish->word_count ? list_ids(source, wish) : list_all(source, wish);
 }
 
@@ -114,7 +114,7 @@ static int run_lanes(struct queue_source *source, struct queue_wish *wish)
     enum err rc;
 
     if (wish->word_count)
-        return cmd_misuse("queue", "queue lanes takes no names");
+        return cmd_misuse("queue lanes", "queue lanes takes no names");
     printing.head = queue_text_lanes_head;
     printing.row = queue_text_lane;
     rc = queue_source_lanes(source, wish, print_row, &printing, &fault);
@@ -177,7 +177,7 @@ static int run_show(struct queue_source *source, struct queue_wish *wish)
     int code = EX_OK;
 
     if (wish->word_count == 0)
-        return cmd_misuse("queue", "queue show: which message? give its id");
+        return cmd_misuse("queue show", "queue show: which message? give its id");
     for (size_t i = 0; i < wish->word_count; i++) {
         int one = wish->content ? show_content(source, wish->words[i])
                                 : show_one(source, wish, wish->words[i]);
@@ -268,8 +268,9 @@ static int run_change(struct queue_source *source, struct queue_wish *wish)
 
     if (strcmp(wish->verb, "drop") == 0 && wish->word_count == 0 && !wish->all &&
         filter_is_all(&wish->filter))
-        return cmd_misuse("queue", "queue drop: give ids or filters (--all drops the whole queue; "
-                                   "senders get no report)");
+        return cmd_misuse("queue drop",
+                          "queue drop: give ids or filters (--all drops the whole queue; "
+                          "senders get no report)");
     while (strcmp(rows[i].verb, wish->verb) != 0)
         i++;
     code = change(source, wish, rows[i].path, rows[i].done, &counts);
@@ -282,20 +283,39 @@ static int run_change(struct queue_source *source, struct queue_wish *wish)
     return counts.messages ? EX_OK : EX_NOTHING;
 }
 
+/* The store counts what was to wait; most mail of a busy queue is due anyway. */
+static void say_flushed(bool has_lane, const struct counts *counts)
+{
+    unsigned long long m = counts->messages, r = counts->recipients;
+
+    if (r == 0)
+        (void)printf("flushed: nothing%s waits for a later attempt%s\n", has_lane ? " there" : "",
+                     has_lane ? " (waypost queue lanes lists the places)" : "");
+    else
+        (void)printf("flushed: %llu recipient%s of %llu message%s need%s not wait for a later "
+                     "attempt; what else there is was due already, is under way, or held\n",
+                     r, r == 1 ? "" : "s", m, m == 1 ? "" : "s", r == 1 ? "s" : "");
+}
+
 static int run_flush(struct queue_source *source, struct queue_wish *wish)
 {
+    bool has_lane = wish->word_count > 0 || wish->filter.lane.len > 0;
     struct counts counts;
     int code;
 
     if (wish->word_count > 1 || (wish->word_count && wish->filter.lane.len))
-        return cmd_misuse("queue", "queue flush: one lane, or none for all");
+        return cmd_misuse("queue flush", "queue flush: one lane, or none for all");
     if (wish->word_count)
         relay_ask_param(&wish->query, "lane", str_of(wish->words[0]));
     wish->word_count = 0;
     code = change(source, wish, "/v1/flush", "flushed", &counts);
-    if (!code)
-        say_counts(wish, "flushed and due now", &counts);
-    return code; /* an empty queue is flushed too */
+    if (code)
+        return code;
+    if (wish->json)
+        say_counts(wish, "", &counts);
+    else
+        say_flushed(has_lane, &counts);
+    return EX_OK; /* an empty queue is flushed too */
 }
 
 /* ---- the verbs ---- */

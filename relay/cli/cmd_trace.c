@@ -147,9 +147,9 @@ static int read_options(int argc, char **argv, struct tracing *tracing)
     int option;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?')
-            return cmd_misuse("trace", "unknown or incomplete option %s", argv[optind - 1]);
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return cmd_misuse("trace", "%s%s", cmd_bad_option(option), argv[optind - 1]);
         tracing->json |= option == 'j';
         if (option == 'n' && (!str_u64(str_of(optarg), &tracing->max) || tracing->max == 0 ||
                               tracing->max > MESSAGES_MAX))

@@ -23,7 +23,10 @@ struct wish {
 
 static int misuse(const struct wish *wish, const char *what, const char *argument)
 {
-    return cmd_misuse("user", "user %s: %s%s", wish->verb, what, argument);
+    char name[32];
+
+    (void)snprintf(name, sizeof(name), "user %s", wish->verb);
+    return cmd_misuse(name, "%s: %s%s", name, what, argument);
 }
 
 static int read_options(int argc, char **argv, const char *allowed, struct wish *wish)
@@ -36,9 +39,9 @@ static int read_options(int argc, char **argv, const char *allowed, struct wish 
     int option;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?' || !strchr(allowed, option))
-            return misuse(wish, "unknown or incomplete option ", argv[optind - 1]);
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (!strchr(allowed, option))
+            return misuse(wish, cmd_bad_option(option), argv[optind - 1]);
         if (option == 's')
             wish->senders[wish->sender_count++] = str_of(optarg);
         else if (option == 'f')
@@ -58,8 +61,8 @@ static int find_file(const char *conf_file, struct wish *wish)
     }
     wish->conf = cmd_conf(conf_file);
     if (!wish->conf)
-        return cmd_fail(EX_CONFIG, "the configuration does not tell where the users are; mend it, "
-                                   "or name the file with --file");
+        return cmd_fail(EX_CONFIG, "so the configuration does not tell where the users are; mend "
+                                   "it, or name their file with --file");
     if (wish->conf->users_file.len == 0)
         return cmd_fail(EX_CONFIG,
                         STR_FMT ": no users file is named; add users { file = "

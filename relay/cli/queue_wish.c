@@ -17,12 +17,14 @@
 static int misuse(const struct queue_wish *wish, const char *what, const char *argument)
 {
     struct buf shown;
+    char name[32];
     int code;
 
     buf_init(&shown, 1024);
-    buf_escaped(&shown, str_of(argument), 128);
+    buf_escaped(&shown, str_of(argument), 256);
     buf_char(&shown, '\0');
-    code = cmd_misuse("queue", "queue %s: %s%s", wish->verb, what, shown.at);
+    (void)snprintf(name, sizeof(name), "queue %s", wish->verb);
+    code = cmd_misuse(name, "%s: %s%s", name, what, shown.at);
     buf_clear(&shown);
     return code;
 }
@@ -98,9 +100,9 @@ int queue_wish_read(int argc, char **argv, const char *allowed, struct queue_wis
     fill_options(options);
     opterr = 0;
     optind = 1;
-    while (!code && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?')
-            return misuse(wish, "unknown or incomplete option ", argv[optind - 1]);
+    while (!code && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return misuse(wish, cmd_bad_option(option), argv[optind - 1]);
         if (!is_allowed(option, allowed))
             return misuse(wish, "this option does not apply here: --", name_of(options, option));
         code = take(wish, option, optarg);

@@ -383,7 +383,7 @@ static void refusals(void **state)
         { "GET", "/v1/flush", 405, "use POST" },
         { "GET", "/v1/queue/0000000000000000000000000z", 404, "not in the queue" },
         { "GET", "/v1/queue?laine=x", 400, "no filter is named \\\"laine\\\"; there are: id lane" },
-        { "GET", "/v1/queue?state=lost", 400, "makes no sense" },
+        { "GET", "/v1/queue?state=lost", 400, "is not understood" },
         { "GET", "/v1/queue?max=0", 400, "1 to 500" },
         { "GET", "/v1/queue?max=501", 400, "1 to 500" },
         { "GET", "/v1/queue?after=x", 400, "after is the id" },
