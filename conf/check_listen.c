@@ -97,10 +97,6 @@ static void check_address(const struct checked *c)
 
 void check_listens(struct tree *tree, const struct conf *conf)
 {
-    if (!conf->listen_count)
-        report_warning(tree->report, tree->sections->place,
-                       "add listen \"local\" { address = \"127.0.0.1:25\" ... }",
-                       "there is no listen section: no client can connect");
     for (size_t i = 0; i < conf->listen_count; i++) {
         const struct conf_listen *listen = &conf->listens[i];
         struct checked c = { tree, conf, listen, { listen->in_file, listen->line } };

@@ -22,7 +22,11 @@ static void read_password(struct tree *tree, struct conf_route *route)
     unsigned mode;
 
     if (tree_slurp(file, PASSWORD_FILE_MAX, tree->arena, &text, &mode, &fault)) {
-        report_error(tree->report, place, "make it readable for the relay only", "%s", fault.text);
+        report_error(tree->report, place,
+                     fault.err == ERR_NOT_FOUND ? "write the password into it, mode 0640"
+                     : fault.err == ERR_DENIED ? "let the relay's user read it, or run this as root"
+                                               : "it is one line, the password",
+                     "%s", fault.text);
         return;
     }
     if (mode & 0007)

@@ -25,6 +25,24 @@ static char *cstr(struct files *files, struct str text)
     return arena_cstr(&files->report->arena, text);
 }
 
+/* The relay opens files as its user: at the start, and again at every reload. */
+static const char *fix_of(struct files *files, const struct fault *fault, const char *path,
+                          const char *otherwise)
+{
+    struct str user = files->conf->user;
+
+    if (fault->err == ERR_NOT_FOUND)
+        return "name a file that exists";
+    if (fault->err != ERR_DENIED || access(path, R_OK) == 0)
+        return otherwise;
+    if (user.len == 0)
+        return "let the user that runs the relay read it";
+    return arena_printf(&files->report->arena,
+                        "the relay reads it as user " STR_FMT ": chgrp " STR_FMT
+                        " and chmod 0640, and open its folder",
+                        STR_ARG(user), STR_ARG(user));
+}
+
 /* ---- certificates ---- */
 
 static void check_certificate(struct files *files, const struct conf_tls *tls)
@@ -35,7 +53,11 @@ static void check_certificate(struct files *files, const struct conf_tls *tls)
     struct fault fault;
 
     if (tls_server_new(&pair, 1, &server, &fault)) {
-        check_report_add(files->report, CONF_ERROR, place, "mend or replace it", "%s", fault.text);
+        bool is_key = access(pair.certificate, R_OK) == 0;
+        check_report_add(
+            files->report, CONF_ERROR, place,
+            fix_of(files, &fault, is_key ? pair.key : pair.certificate, "mend or replace it"), "%s",
+            fault.text);
         return;
     }
     int64_t left_s = tls_server_expires_at(server) - (int64_t)time(NULL);
@@ -88,6 +110,8 @@ static void check_key(struct files *files, const struct conf_dkim *dkim,
         arena_printf(&files->report->arena, "%s with waypost dkim keygen %s",
                      fault.err == ERR_NOT_FOUND ? "make it" : "mend it, or make another",
                      row.sign_as ? row.sign_as : row.domain);
+    if (fault.err == ERR_DENIED)
+        fix = fix_of(files, &fault, row.file, fix);
     check_report_add(files->report, CONF_ERROR, (struct check_place){ key->in_file, key->line },
                      fix, "%s", fault.text);
 }

@@ -124,7 +124,7 @@ static void check_data(struct machine *machine, bool root_makes_it)
     }
 }
 
-static void check_socket(struct machine *machine)
+static void check_socket(struct machine *machine, bool root_makes_it)
 {
     const char *folder = parent_of(machine, machine->conf->api.socket);
 
@@ -134,7 +134,7 @@ static void check_socket(struct machine *machine)
         return;
     }
     /* systemd makes it (RuntimeDirectory=) before it starts us. */
-    if (access(parent_of(machine, str_of(folder)), W_OK | X_OK) != 0)
+    if (!root_makes_it && access(parent_of(machine, str_of(folder)), W_OK | X_OK) != 0)
         check_report_add(machine->report, CONF_WARNING, machine->top,
                          "make it, or let the service manager do so (RuntimeDirectory=waypost)",
                          "%s: the folder of the API socket does not exist, and %s cannot make it",
@@ -194,11 +194,16 @@ void check_machine(const struct conf *conf, struct check_report *report)
     bool is_root = geteuid() == 0;
 
     machine.top.file = arena_cstr(&report->arena, conf->file);
+    if (conf->listen_count == 0)
+        check_report_add(report, CONF_ERROR, machine.top,
+                         "add listen \"local\" { address = \"127.0.0.1:25\" ... }",
+                         "there is no listen section: nothing could come in, and the relay does "
+                         "not start");
     check_sources(&machine);
     if (!become_user(&machine))
         return;
     check_data(&machine, is_root && conf->user.len > 0);
-    check_socket(&machine);
+    check_socket(&machine, is_root && conf->user.len > 0);
     check_log(&machine);
     check_files(conf, report);
 }

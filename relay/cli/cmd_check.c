@@ -109,7 +109,8 @@ static int tell(const struct conf *conf, const struct check_report *report, bool
     code = cmd_put(stdout, &out);
     buf_clear(&out);
     if (report->errors > 0 && !json)
-        (void)cmd_fail(EX_CONFIG, "%zu error%s", report->errors, report->errors > 1 ? "s" : "");
+        (void)cmd_fail(EX_CONFIG, "%zu error%s%s", report->errors, report->errors > 1 ? "s" : "",
+                       conf ? "" : "; the files it names are tried when that is mended");
     return report->errors ? EX_CONFIG : code;
 }
 

@@ -271,8 +271,8 @@ static const struct {
     { "a password file that is not there",
       BASE "route a { relay = h tls = verified username = u\n"
            "password-file = \"/proc/self/cwd/nowhere\" }\n",
-      "main:3: cannot read /proc/self/cwd/nowhere: No such file or directory (make it readable for "
-      "the relay only)\n" },
+      "main:3: cannot read /proc/self/cwd/nowhere: No such file or directory (write the password "
+      "into it, mode 0640)\n" },
     { "implicit TLS by MX", BASE "route a { tls = implicit }\n",
       "main:3: route \"a\" has tls = implicit, which MX hosts do not speak (use tls = verified, or "
       "name a relay)\n" },
@@ -324,9 +324,7 @@ static const struct {
     { "nobody may send", HOST "listen x { address = \"*:25\" }\n",
       "warning main:2: listen \"x\" lets nobody send: no auth, no trust (add auth = required, or "
       "trust = {\"127.0.0.0/8\"})\n" },
-    { "no listener", HOST,
-      "warning main:0: there is no listen section: no client can connect (add listen \"local\" { "
-      "address = \"127.0.0.1:25\" ... })\n" },
+    { "no listener: the relay does not start, commands do", HOST, "" },
     { "a host name without a dot", LOCAL "hostname = relay\n",
       "warning main:2: the host name \"relay\" has no dot: receivers distrust such names, we greet "
       "with our address instead (set hostname = \"relay.example.com\")\n" },
@@ -378,7 +376,7 @@ static void test_findings(void **state)
         if (!str_eq(buf_view(&found), str_of(rows[i].found)))
             fail_msg("%s:\n%.*sinstead of:\n%s", rows[i].name, (int)found.len, found.at,
                      rows[i].found);
-        bool only_warnings = str_starts(str_of(rows[i].found), STR("warning"));
+        bool only_warnings = !rows[i].found[0] || str_starts(str_of(rows[i].found), STR("warning"));
         assert_int_equal(conf != NULL, only_warnings);
         conf_unref(&conf);
         buf_clear(&found);
