@@ -65,7 +65,9 @@ static enum err lock_folder(struct lmdb *l, struct fault *fault)
     if (flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return ERR_OK;
     if (errno == EWOULDBLOCK)
-        return fault_set(fault, ERR_BUSY, "the queue in %s is in use by another waypost",
+        return fault_set(fault, ERR_BUSY,
+                         "the queue in %s is in use by another waypost: stop that one first, or "
+                         "give this one another data folder",
                          l->folder);
     return fault_errno(fault, errno, "cannot lock %s", path);
 }
@@ -152,6 +154,9 @@ static int open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags)
     return rc;
 }
 
+/* What mmap() says to more than the process may map. */
+static bool is_no_room(int rc) { return rc == ENOMEM || rc == EINVAL || rc == EOVERFLOW; }
+
 static enum err open_env(struct lmdb *l, const char *path, struct fault *fault)
 {
     unsigned flags = MDB_NOTLS | (l->read_only ? MDB_RDONLY : 0);
@@ -173,6 +178,11 @@ static enum err open_env(struct lmdb *l, const char *path, struct fault *fault)
                          "cannot open the queue in %s: permission denied (reading needs write "
                          "permission on lock.mdb)",
                          path);
+    if (is_no_room(rc))
+        return fault_set(fault, ERR_FULL,
+                         "%s: %s: most likely there is no address space for a map of %lluM; set "
+                         "queue { map-size = 4G } or another size that fits, or raise ulimit -v",
+                         path, strerror(rc), (unsigned long long)l->map_bytes >> 20);
     return lmdb_fault(fault, rc, path);
 }
 

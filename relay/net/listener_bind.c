@@ -74,7 +74,8 @@ static enum err bind_ip(const struct listener_options *options, const struct end
     int why = errno;
     endpoint_print(at, text, sizeof(text));
     if (why == EADDRINUSE)
-        return fault_set(fault, ERR_BUSY, "cannot listen on %s: another process uses this port",
+        return fault_set(fault, ERR_BUSY,
+                         "cannot listen on %s: another process uses this port (ss -ltnp shows it)",
                          text);
     if (why == EACCES)
         return fault_set(fault, ERR_DENIED,

@@ -79,6 +79,24 @@ def mistyped(stack):
     says(waypost("dkim", code=USAGE), "usage: waypost dkim keygen")
     says(waypost(code=USAGE), "no command")
     says(waypost("check", "--nonsense", code=USAGE), "--nonsense", "usage:")
+    for args in (["queue", "list"], ["user", "add"], ["dkim", "keygen"], ["trace"]):
+        says(waypost(*args, "--nonsense", code=USAGE), "unknown option --nonsense", "usage:")
+    for args in (["queue", "list", "--lane"], ["user", "add", "--file"], ["dkim", "keygen", "--type"], ["trace", "--limit"]):
+        says(waypost(*args, code=USAGE), f"a value is missing behind {args[-1]}", "usage:")
+
+
+@case("a misused verb gets its own usage, and what a value may be")
+def misused_verb(stack):
+    conf = Desk().conf
+    text = waypost("-c", conf, "queue", "drop", code=USAGE)
+    says(text, "--all", "usage: waypost queue drop [FILTER]...", "--sender PATTERN")
+    assert "queue lanes" not in text and "queue list" not in text, text
+    text = waypost("-c", conf, "queue", "show", code=USAGE)
+    says(text, "which message?", "usage: waypost queue show")
+    assert "FILTER" not in text, text
+    says(waypost("-c", conf, "queue", "hold", "--state", "frozen", code=USAGE), '"frozen"', "queued, held, delivered or failed",
+         "usage: waypost queue retry|hold|release|reroute")
+    says(waypost("-c", conf, "queue", "list", "--older-than", "soon", code=USAGE), '"soon"', "2h")
     says(waypost("\033[31m", code=USAGE).lower(), "\\x1b")
 
 
@@ -327,7 +345,10 @@ def check_bad(stack):
         return lambda desk: getattr(desk, name).write_text(octets)
 
     for what, spoiler, *pieces in (
-            ("no certificate", lambda d: d.cert.unlink(), ":4: error:", "relay_here_test.crt", "No such file"),
+            ("no certificate", lambda d: d.cert.unlink(), ":4: error:", "relay_here_test.crt", "No such file",
+             "name a file that exists"),
+            ("no listener", lambda d: d.conf.write_text(d.text.replace("listen", "# listen")), "no listen section",
+             "does not start"),
             ("a key of another certificate", key_of_another, ":4: error:", "does not belong"),
             ("no certificate in the file", spoil("cert", "nonsense\n"), ":4: error:"),
             ("no signing key", lambda d: (d.dir / "here.test.s1.pem").unlink(), ":6: error:", "waypost dkim keygen here.test"),
@@ -392,12 +413,25 @@ def check_as_user(stack):
         raise LeftOut("the scratch folder is closed to other users")
     text = desk.check()
     says(text, "here.test.s1.pem", "Permission denied", f"{desk.users}: Permission denied", "nobody")
+    says(text, f"{desk.key}: Permission denied (the relay reads it as user nobody")
     shutil.chown(desk.dir, "nobody")
     for path in desk.dir.iterdir():
         shutil.chown(path, "nobody")
     says(desk.check(code=OK), "ok")
     desk.conf.write_text(desk.text + 'user = "no-such-user"\n')
     says(desk.check(), 'user "no-such-user" does not exist')
+
+
+@case("a queue that does not fit into the address space names the option")
+def map_size(stack):
+    if not shutil.which("prlimit"):
+        raise LeftOut("prlimit is not installed")
+    desk = Desk()
+    done = run("prlimit", "--as=4000000000", WAYPOST, "-c", desk.conf, "serve", check=False)
+    if "Sanitizer" in done.stderr:
+        raise LeftOut("the sanitizer needs the address space")
+    assert done.returncode == CANTCREAT, done
+    says(done.stderr, "db.new", "queue { map-size =")
 
 
 # ---- explain ----
