@@ -40,10 +40,10 @@ static const struct outcome_row rows[] = {
     { "ses-invalid-credentials", .stages = AT(AUTH), .code = "535",
       .text = "authentication credentials invalid", LATER(DEST, AUTH), .gives = STATUS(4, 7, 8),
       .alarm = ALARM_YES,
-      .cause = "The login was refused. Amazon SES wants SMTP credentials of this region; the AWS "
-               "access keys themselves do not work.",
-      .fix = "Make SMTP credentials in the SES console for the region of the relay name. Mail "
-             "waits until the login works." },
+      .cause = "The login was refused: user name or password is wrong. Amazon SES says this to "
+               "AWS access keys, and to SMTP credentials of another region.",
+      .fix = "Mend the route's username and password-file (for SES: SMTP credentials made in its "
+             "console for the region of the relay name). Mail waits until the login works." },
 
     /* ---- SendGrid ---- */
     { "sendgrid-credits", .code = "4|5", .text = "maximum credits exceeded", LATER(DEST, QUOTA),
