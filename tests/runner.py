@@ -38,7 +38,7 @@ def run_meson(build, names, count):
     listed = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--list"], capture_output=True, text=True)
     known = [line.split(" / ")[-1].strip() for line in listed.stdout.splitlines() if line.strip()]
     if names:
-        chosen = [k for k in known if any(n in k for n in names)]
+        chosen = [k for k in known if any(n[1:] == k if n.startswith("=") else n in k for n in names)]
         if not chosen:
             return
         command += chosen

@@ -127,6 +127,7 @@ static inline struct rig *rig_new(bool is_lmdb)
         rig->pool = pool_new(2, false);
     }
     rig->options = (struct store_options){
+        .map_bytes = (uint64_t)8 << 30, /* sanitizers have no room for a terabyte */
         .folder = is_lmdb ? rig->folder : NULL,
         .pool = rig->pool,
         .wall_us = rig_wall,
