@@ -40,8 +40,6 @@ static void set_outcome(struct hop *hop, const struct outcome *outcome)
     hop->status_class = outcome->status.class;
     hop->status_subject = outcome->status.subject;
     hop->status_detail = outcome->status.detail;
-    if (outcome->alarm)
-        hop->weight = HOP_ALARM;
 }
 
 static void set_reply(struct hop *hop, const struct reply *reply, struct buf *line)

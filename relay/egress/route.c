@@ -115,8 +115,9 @@ static void add_evidence(struct route_plan *plan, bool is_mx)
         if (host->address_count == 0)
             buf_cstr(&words, " (no address)");
     }
-    buf_printf(&words, " (ttl %u%s)", plan->ttl_s,
-               plan->host_count && plan->hosts[0].is_secure ? ", secure" : "");
+    if (plan->ttl_s > 0 && plan->ttl_s != UINT32_MAX) /* not for literals and /etc/hosts */
+        buf_printf(&words, " (ttl %u%s)", plan->ttl_s,
+                   plan->host_count && plan->hosts[0].is_secure ? ", secure" : "");
     str_copy(plan->evidence, sizeof(plan->evidence), buf_view(&words));
     buf_clear(&words);
 }

@@ -46,13 +46,31 @@ void sched_tell_wait(const struct sched_lane *lane, const struct claim *claim, s
         hop_emit(loop_ring(loop), &hop);
 }
 
+uint16_t sched_code_of(struct str said)
+{
+    uint64_t code = 0;
+
+    if (said.len >= 3 && (said.len == 3 || said.at[3] == ' ' || said.at[3] == '-') &&
+        str_u64(str_head(said, 3), &code) && code >= 200 && code < 600)
+        return (uint16_t)code;
+    return 0;
+}
+
+void sched_set_said(struct hop *hop, struct str said)
+{
+    if (sched_code_of(said))
+        hop->said = said;
+    else
+        hop->fault = said;
+}
+
 static struct hop hop_of_result(const struct sched_lane *lane, const struct delivery_result *result)
 {
     int64_t now = loop_wall_us(lane->sched->options.loop);
     /* Success needs no advice on every line. */
     bool told = result->outcome.result != RESULT_DELIVERED;
 
-    return (struct hop){
+    struct hop hop = {
         .began_us = now,
         .ended_us = now,
         .side = HOP_OUT,
@@ -64,10 +82,12 @@ static struct hop hop_of_result(const struct sched_lane *lane, const struct deli
         .status_detail = result->outcome.status.detail,
         .lane = str_of(lane->name),
         .host = result->host,
-        .said = result->said,
         .cause = told ? str_of(result->outcome.cause) : STR_EMPTY,
         .fix = told ? str_of(result->outcome.fix) : STR_EMPTY,
     };
+
+    sched_set_said(&hop, result->said);
+    return hop;
 }
 
 void sched_tell_alarm(const struct sched_lane *lane, const struct delivery_result *result)

@@ -228,6 +228,10 @@ void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more);
 
 /* ---- sched_hop.c ---- */
 void sched_tell_route(const struct sched_lane *lane, const struct claim *claim);
+/* The code of a reply on one line; 0: these are our own words. */
+uint16_t sched_code_of(struct str said);
+/* Into the hop's reply, or its fault when nobody replied. */
+void sched_set_said(struct hop *hop, struct str said);
 void sched_tell_wait(const struct sched_lane *lane, const struct claim *claim, struct str why);
 void sched_tell_alarm(const struct sched_lane *lane, const struct delivery_result *result);
 /* A place was put to sleep, or stays so after a probe. */

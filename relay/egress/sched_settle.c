@@ -66,16 +66,6 @@ static void settling_free(struct settling **item)
 
 /* ---- hops ---- */
 
-static uint16_t code_of(struct str said)
-{
-    uint64_t code = 0;
-
-    if (said.len >= 3 && (said.len == 3 || said.at[3] == ' ' || said.at[3] == '-') &&
-        str_u64(str_head(said, 3), &code) && code >= 200 && code < 600)
-        return (uint16_t)code;
-    return 0;
-}
-
 static void tell_one(const struct settling *item, size_t i)
 {
     struct loop *loop = item->sched->options.loop;
@@ -95,17 +85,17 @@ static void tell_one(const struct settling *item, size_t i)
         .result = settled->result,
         .scope = settled->scope,
         .kind = verdict->kind,
-        .code = code_of(verdict->said),
+        .code = sched_code_of(verdict->said),
         .status_class = settled->status.class,
         .status_subject = settled->status.subject,
         .status_detail = settled->status.detail,
         .recipient = recipient->address,
         .lane = str_of(item->claim->lane),
         .host = verdict->host,
-        .said = verdict->said,
         .remote_id = settled->remote_id,
     };
 
+    sched_set_said(&hop, verdict->said);
     if (verdict->state != RECIPIENT_DELIVERED) { /* nothing to explain */
         hop.cause = verdict->cause;
         hop.fix = verdict->fix;
