@@ -120,7 +120,8 @@ bool convert_head(const struct convert_plan *plan, const struct convert_region *
     put_additions(&writer);
     buf_str(out, head); /* the empty line, or what is no header and stays as it is */
     arena_clear(&writer.arena);
-    return fits && head.len <= 2 && !out->overflowed;
+    bool is_all = head.len == 0 || str_eq(head, STR("\r\n"));
+    return fits && is_all && !out->overflowed;
 }
 
 /* ---- bodies ---- */
