@@ -12,9 +12,10 @@
  *
  * usage: smtpload [-c CONNECTIONS] [-n MESSAGES] [-l BYTES] [-m PER_CONNECTION]
  *                 [-s] [-u USER -w PASSWORD] [-p] [-t THREADS] [-f SENDER]
- *                 [-d SECONDS] PORT
+ *                 [-d SECONDS] [-D DOMAINS] PORT
  *   -m 0: no end to a connection's messages    -s: STARTTLS
  *   -p: MAIL, RCPT and DATA in one write        -d: give up after so long
+ *   -D: message 123 goes to u123@d3.sink.test when there are 10 domains
  *
  * Prints one JSON line. Exit 0 when every message got its 250.
  */
@@ -86,7 +87,7 @@ struct work {
 
 static struct {
     uint16_t port;
-    uint32_t connections, messages, size, per_connection, threads, seconds;
+    uint32_t connections, messages, size, per_connection, threads, seconds, domains;
     bool with_tls, with_pipelining;
     const char *user, *password, *sender;
     char auth_line[512];
@@ -105,7 +106,7 @@ static struct {
            .sender = "bench@bench.test" };
 
 static atomic_uint next_number, accepted, refused, troubles, handshakes;
-static atomic_ullong last_250_ns;
+static atomic_ullong last_250_ns, first_tenth_ns, last_tenth_ns;
 
 static uint64_t now_ns(void)
 {
@@ -264,6 +265,14 @@ static bool take_number(struct conn *conn)
     return true;
 }
 
+static void print_recipient(char *out, size_t size, uint32_t number)
+{
+    if (load.domains > 0)
+        snprintf(out, size, "RCPT TO:<u%u@d%u.sink.test>\r\n", number, number % load.domains);
+    else
+        snprintf(out, size, "RCPT TO:<u%u@sink.test>\r\n", number);
+}
+
 static void say_envelope(struct conn *conn)
 {
     char text[512];
@@ -275,8 +284,9 @@ static void say_envelope(struct conn *conn)
     conn->step = STEP_MAIL;
     if (!load.with_pipelining)
         return;
-    snprintf(text, sizeof(text), "RCPT TO:<u%u@sink.test>\r\nDATA\r\n", conn->number);
+    print_recipient(text, sizeof(text), conn->number);
     put_text(conn, text);
+    put_text(conn, "DATA\r\n");
     conn->pipelined = 2;
 }
 
@@ -284,7 +294,7 @@ static void say_recipient(struct conn *conn)
 {
     char text[64];
 
-    snprintf(text, sizeof(text), "RCPT TO:<u%u@sink.test>\r\n", conn->number);
+    print_recipient(text, sizeof(text), conn->number);
     put_text(conn, text);
 }
 
@@ -307,8 +317,14 @@ static void content_answered(struct conn *conn, int code)
     uint64_t now = now_ns();
 
     if (code / 100 == 2) {
-        load.latency_ns[atomic_fetch_add(&accepted, 1)] = now - conn->began_ns;
+        uint32_t before = atomic_fetch_add(&accepted, 1);
+
+        load.latency_ns[before] = now - conn->began_ns;
         atomic_store(&last_250_ns, now);
+        if (before + 1 == load.messages / 10)
+            atomic_store(&first_tenth_ns, now);
+        if (before + 1 == load.messages - load.messages / 10)
+            atomic_store(&last_tenth_ns, now);
     } else {
         atomic_fetch_add(&refused, 1);
     }
@@ -550,6 +566,12 @@ static double percentile_ms(uint32_t count, double share)
     return count > 0 ? (double)load.latency_ns[at] / 1e6 : 0;
 }
 
+/* 0 when it never came to that. */
+static double seconds_between(uint64_t began_ns, uint64_t ended_ns)
+{
+    return began_ns > 0 && ended_ns > began_ns ? (double)(ended_ns - began_ns) / 1e9 : 0;
+}
+
 static void report(uint64_t began_ns)
 {
     struct rusage use;
@@ -560,12 +582,15 @@ static void report(uint64_t began_ns)
     getrusage(RUSAGE_SELF, &use);
     printf("{\"accepted\": %u, \"refused\": %u, \"troubles\": %u, \"handshakes\": %u, "
            "\"began_at\": %.6f, \"ended_at\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
-           "\"max_ms\": %.3f, \"bytes\": %zu, \"cpu_s\": %.6f}\n",
+           "\"max_ms\": %.3f, \"bytes\": %zu, \"cpu_s\": %.6f, \"first_tenth_s\": %.6f, "
+           "\"last_tenth_s\": %.6f}\n",
            count, atomic_load(&refused), atomic_load(&troubles), atomic_load(&handshakes),
            (double)began_ns / 1e9, (double)ended_ns / 1e9, percentile_ms(count, 0.5),
            percentile_ms(count, 0.99), percentile_ms(count, 1.0), load.content_len,
            (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6);
+               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6,
+           seconds_between(began_ns, atomic_load(&first_tenth_ns)),
+           seconds_between(atomic_load(&last_tenth_ns), ended_ns));
 }
 
 static void setup_tls(void)
@@ -588,7 +613,7 @@ static void read_options(int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:D:")) != -1) {
         switch (opt) {
         case 'c':
             load.connections = number_of(optarg);
@@ -622,6 +647,9 @@ static void read_options(int argc, char **argv)
             break;
         case 'd':
             load.seconds = number_of(optarg);
+            break;
+        case 'D':
+            load.domains = number_of(optarg);
             break;
         default:
             exit(2);

@@ -7,8 +7,9 @@
  * last body line repeats that number, which tells whole from damaged.
  *
  * Talks over standard input, one word a line: "stat" prints a JSON line,
- * "reset" forgets, "refuse" and "accept" change the answer to new connections.
- * Ends when standard input does.
+ * "reset" forgets, "refuse" (421) and "accept" change the answer to new
+ * connections, "away" stops listening (connection refused) and "back" starts again
+ * on the same port. Ends when standard input does.
  *
  * usage: smtpsink PORT [CAPACITY]      (0: any port; it prints the one it got)
  */
@@ -51,7 +52,9 @@ struct sink {
     uint8_t *seen;
     uint32_t capacity;
     uint64_t messages, unique, duplicates, unknown, damaged, with_signature, connections, bytes;
-    double first_at, last_at;
+    uint64_t refused; /* connections, with 421 */
+    double first_at, last_at, called_at;
+    uint16_t port;
     char in[KEEP_MAX + READ_MAX];
     char out[16U << 10];
     size_t out_len;
@@ -248,7 +251,10 @@ static void accept_one(void)
 
     if (fd < 0)
         return;
+    if (sink.called_at == 0)
+        sink.called_at = now_s();
     if (sink.is_refusing) {
+        sink.refused++;
         send(fd, "421 4.3.2 Not now\r\n", 19, MSG_NOSIGNAL);
         close(fd);
         return;
@@ -270,9 +276,11 @@ static void print_stat(void)
 {
     printf("{\"messages\": %lu, \"unique\": %lu, \"duplicates\": %lu, \"unknown\": %lu, "
            "\"damaged\": %lu, \"signed\": %lu, \"connections\": %lu, \"bytes\": %lu, "
-           "\"first_at\": %.6f, \"last_at\": %.6f, \"cpu_s\": %.6f}\n",
+           "\"refused\": %lu, \"called_at\": %.6f, \"first_at\": %.6f, \"last_at\": %.6f, "
+           "\"cpu_s\": %.6f}\n",
            sink.messages, sink.unique, sink.duplicates, sink.unknown, sink.damaged,
-           sink.with_signature, sink.connections, sink.bytes, sink.first_at, sink.last_at, cpu_s());
+           sink.with_signature, sink.connections, sink.bytes, sink.refused, sink.called_at,
+           sink.first_at, sink.last_at, cpu_s());
     fflush(stdout);
 }
 
@@ -281,7 +289,49 @@ static void reset(void)
     memset(sink.seen, 0, sink.capacity);
     sink.messages = sink.unique = sink.duplicates = sink.unknown = sink.damaged = 0;
     sink.with_signature = sink.connections = sink.bytes = 0;
-    sink.first_at = sink.last_at = 0;
+    sink.refused = 0;
+    sink.first_at = sink.last_at = sink.called_at = 0;
+}
+
+static int listen_on(uint16_t port)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    socklen_t len = sizeof(addr);
+
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 || listen(fd, 1024) != 0) {
+        fprintf(stderr, "smtpsink: cannot listen on 127.0.0.1:%u: %s\n", port, strerror(errno));
+        exit(1);
+    }
+    getsockname(fd, (struct sockaddr *)&addr, &len);
+    sink.port = ntohs(addr.sin_port);
+    return fd;
+}
+
+static void watch(int fd, void *ptr)
+{
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = ptr };
+
+    epoll_ctl(sink.epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static char on_listener, on_input;
+
+static void come_back(void)
+{
+    if (sink.listener >= 0)
+        return;
+    sink.listener = listen_on(sink.port);
+    watch(sink.listener, &on_listener);
+}
+
+static void go_away(void)
+{
+    if (sink.listener >= 0)
+        close(sink.listener);
+    sink.listener = -1;
 }
 
 static bool take_word(void)
@@ -298,38 +348,16 @@ static bool take_word(void)
         sink.is_refusing = true;
     if (strncmp(word, "accept", 6) == 0)
         sink.is_refusing = false;
+    if (strncmp(word, "away", 4) == 0)
+        go_away();
+    if (strncmp(word, "back", 4) == 0)
+        come_back();
     print_stat();
     return true;
 }
 
-static int listen_on(uint16_t port)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    socklen_t len = sizeof(addr);
-
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 || listen(fd, 1024) != 0) {
-        fprintf(stderr, "smtpsink: cannot listen on 127.0.0.1:%u: %s\n", port, strerror(errno));
-        exit(1);
-    }
-    getsockname(fd, (struct sockaddr *)&addr, &len);
-    printf("%u\n", ntohs(addr.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static void watch(int fd, void *ptr)
-{
-    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = ptr };
-
-    epoll_ctl(sink.epoll, EPOLL_CTL_ADD, fd, &ev);
-}
-
 int main(int argc, char **argv)
 {
-    static char on_listener, on_input;
     struct epoll_event events[64];
     int count, i;
 
@@ -341,8 +369,11 @@ int main(int argc, char **argv)
     sink.capacity = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000000U;
     sink.seen = calloc(sink.capacity, 1);
     sink.epoll = epoll_create1(EPOLL_CLOEXEC);
-    sink.listener = listen_on((uint16_t)strtoul(argv[1], NULL, 10));
-    watch(sink.listener, &on_listener);
+    sink.listener = -1;
+    sink.port = (uint16_t)strtoul(argv[1], NULL, 10);
+    come_back();
+    printf("%u\n", sink.port);
+    fflush(stdout);
     watch(STDIN_FILENO, &on_input);
     for (;;) {
         count = epoll_wait(sink.epoll, events, 64, -1);
