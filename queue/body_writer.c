@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* A message that is re-encoded has two bodies for a while, both under its id. */
-#define NAMES_PER_ID 10
+#define NAMES_PER_ID 1000 /* a copy for each host that lacks 8BITMIME, at once */
 
 struct body_writer {
     char *folder; /* NULL: memory only */
@@ -22,7 +22,7 @@ struct body_writer {
     struct buf memory; /* all of it, or what is not in the file yet */
     uint64_t size;
     int fd; /* -1: no file */
-    char file[MSGID_TEXT + 4];
+    char file[MSGID_TEXT + 5];
     bool failed; /* the file is not whole: never seal it */
 };
 

@@ -128,19 +128,17 @@ static void copy_run(struct job *job)
 {
     struct delivery *delivery = container_of(job, struct delivery, job);
     const struct message *message = delivery->job_message;
-    struct msgid id = message->envelope.id;
     struct buf head, signatures, words;
     unsigned count = 0;
 
-    /* A temporary copy in memory or, when large, a side file of its own name. */
-    id.bytes[MSGID_BYTES - 1] ^= 2;
+    /* A temporary copy in memory or, when large, a side file beside the message's. */
     buf_init(&head, (4U << 20) + message->head_len * 4);
     buf_init(&signatures, 64U << 10);
     buf_init(&words, 1024);
     delivery->copy_err =
         remake_convert(str_make(message->head, message->head_len), message->body, CONVERT_7BIT,
-                       message->own_signatures, store_folder(delivery->options.store), &id, &head,
-                       &delivery->copy_body, &delivery->job_fault);
+                       message->own_signatures, store_folder(delivery->options.store),
+                       &message->envelope.id, &head, &delivery->copy_body, &delivery->job_fault);
     if (!delivery->copy_err && delivery->copy_body && message->own_signatures &&
         delivery->options.keyring)
         delivery->copy_err =

@@ -28,16 +28,13 @@ bool arrival_seal(struct arrival *arrival)
 
 static bool shorten_lines(struct arrival *arrival)
 {
-    struct msgid id = *arrival_id(arrival);
     struct body *body = NULL;
     struct buf head;
     enum err rc;
 
-    /* Side files are named by an id; the old one is still there. */
-    id.bytes[MSGID_BYTES - 1] ^= 1;
     buf_init(&head, arrival->head.max);
     rc = remake_convert(buf_view(&arrival->head), arrival->message->body, CONVERT_LONG_LINES, 0,
-                        arrival->folder, &id, &head, &body, &arrival->fault);
+                        arrival->folder, arrival_id(arrival), &head, &body, &arrival->fault);
     if (rc == ERR_DENIED)
         arrival_refuse(arrival, 550, STATUS(5, 6, 0), arrival->fault.text);
     else if (rc)

@@ -351,6 +351,14 @@ static void given_up_leaves_no_file(void **state)
     buf_clear(&content);
 }
 
+static bool is_named_by(const struct body *body, const struct msgid *id)
+{
+    char text[MSGID_TEXT + 1];
+
+    msgid_print(id, text);
+    return body_file(body) && strncmp(body_file(body), text, MSGID_TEXT) == 0;
+}
+
 static void long_lines(void **state)
 {
     struct arrival_end end = { .has_long_line = true };
@@ -372,9 +380,13 @@ static void long_lines(void **state)
     buf_clear(&content);
     /* Large ones too: the first file is gone, the second is kept. */
     fill(&content, 300, 2000);
-    (void)submit(buf_view(&content), 30000, &end);
+    id = submit(buf_view(&content), 30000, &end);
     assert_int_equal(said.code, 250);
     assert_int_equal(side_files(), 1);
+    /* Named by the message's own id: by it the store finds out at start whose it is. */
+    message = stored(&id);
+    assert_true(is_named_by(message->body, &id));
+    message_unref(&message);
     /* What somebody else signed is not ours to change. */
     buf_reset(&content);
     buf_cstr(&content,
