@@ -12,10 +12,11 @@
  *
  * usage: smtpload [-c CONNECTIONS] [-n MESSAGES] [-l BYTES] [-m PER_CONNECTION]
  *                 [-s] [-u USER -w PASSWORD] [-p] [-t THREADS] [-f SENDER]
- *                 [-d SECONDS] [-D DOMAINS] PORT
+ *                 [-d SECONDS] [-D DOMAINS] [-F FIRST] PORT
  *   -m 0: no end to a connection's messages    -s: STARTTLS
  *   -p: MAIL, RCPT and DATA in one write        -d: give up after so long
  *   -D: message 123 goes to u123@d3.sink.test when there are 10 domains
+ *   -F: the number of the first message
  *
  * Prints one JSON line. Exit 0 when every message got its 250.
  */
@@ -87,7 +88,7 @@ struct work {
 
 static struct {
     uint16_t port;
-    uint32_t connections, messages, size, per_connection, threads, seconds, domains;
+    uint32_t connections, messages, size, per_connection, threads, seconds, domains, first;
     bool with_tls, with_pipelining;
     const char *user, *password, *sender;
     char auth_line[512];
@@ -106,7 +107,7 @@ static struct {
            .sender = "bench@bench.test" };
 
 static atomic_uint next_number, accepted, refused, troubles, handshakes;
-static atomic_ullong last_250_ns, first_tenth_ns, last_tenth_ns;
+static atomic_ullong last_250_ns;
 
 static uint64_t now_ns(void)
 {
@@ -261,7 +262,7 @@ static bool take_number(struct conn *conn)
 
     if (number >= load.messages)
         return false;
-    conn->number = number;
+    conn->number = load.first + number;
     return true;
 }
 
@@ -317,14 +318,8 @@ static void content_answered(struct conn *conn, int code)
     uint64_t now = now_ns();
 
     if (code / 100 == 2) {
-        uint32_t before = atomic_fetch_add(&accepted, 1);
-
-        load.latency_ns[before] = now - conn->began_ns;
+        load.latency_ns[atomic_fetch_add(&accepted, 1)] = now - conn->began_ns;
         atomic_store(&last_250_ns, now);
-        if (before + 1 == load.messages / 10)
-            atomic_store(&first_tenth_ns, now);
-        if (before + 1 == load.messages - load.messages / 10)
-            atomic_store(&last_tenth_ns, now);
     } else {
         atomic_fetch_add(&refused, 1);
     }
@@ -566,12 +561,6 @@ static double percentile_ms(uint32_t count, double share)
     return count > 0 ? (double)load.latency_ns[at] / 1e6 : 0;
 }
 
-/* 0 when it never came to that. */
-static double seconds_between(uint64_t began_ns, uint64_t ended_ns)
-{
-    return began_ns > 0 && ended_ns > began_ns ? (double)(ended_ns - began_ns) / 1e9 : 0;
-}
-
 static void report(uint64_t began_ns)
 {
     struct rusage use;
@@ -582,15 +571,12 @@ static void report(uint64_t began_ns)
     getrusage(RUSAGE_SELF, &use);
     printf("{\"accepted\": %u, \"refused\": %u, \"troubles\": %u, \"handshakes\": %u, "
            "\"began_at\": %.6f, \"ended_at\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
-           "\"max_ms\": %.3f, \"bytes\": %zu, \"cpu_s\": %.6f, \"first_tenth_s\": %.6f, "
-           "\"last_tenth_s\": %.6f}\n",
+           "\"max_ms\": %.3f, \"bytes\": %zu, \"cpu_s\": %.6f}\n",
            count, atomic_load(&refused), atomic_load(&troubles), atomic_load(&handshakes),
            (double)began_ns / 1e9, (double)ended_ns / 1e9, percentile_ms(count, 0.5),
            percentile_ms(count, 0.99), percentile_ms(count, 1.0), load.content_len,
            (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6,
-           seconds_between(began_ns, atomic_load(&first_tenth_ns)),
-           seconds_between(atomic_load(&last_tenth_ns), ended_ns));
+               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6);
 }
 
 static void setup_tls(void)
@@ -613,7 +599,7 @@ static void read_options(int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:D:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:D:F:")) != -1) {
         switch (opt) {
         case 'c':
             load.connections = number_of(optarg);
@@ -650,6 +636,9 @@ static void read_options(int argc, char **argv)
             break;
         case 'D':
             load.domains = number_of(optarg);
+            break;
+        case 'F':
+            load.first = number_of(optarg);
             break;
         default:
             exit(2);
