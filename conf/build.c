@@ -26,7 +26,7 @@ static size_t count_sections(const struct tree *tree, enum section_kind kind)
 static void *lay_out(struct tree *tree, enum section_kind kind, size_t size, size_t *out_count)
 {
     size_t count = count_sections(tree, kind);
-    char *items = arena_alloc(tree->arena, (count ? count : 1) * size);
+    char *items = arena_alloc(tree->arena, (count + 1) * size);
     char *next = items;
 
     for (struct tree_section *s = tree->sections; s; s = s->next) {
@@ -111,12 +111,14 @@ static void name_item(struct tree_section *section)
     case SECTION_USERS:
     case SECTION_AUTH:
     case SECTION_RETRY:
+    case SECTION_ALIASES:
     case SECTION_TIMEOUTS:
     case SECTION_LIMITS:
     case SECTION_DNS:
     case SECTION_QUEUE:
     case SECTION_LOG:
     case SECTION_API:
+    case SECTION_SENDMAIL:
     case SECTION_COUNT:
         break;
     }
@@ -184,6 +186,23 @@ static void find_hostname(struct tree *tree, struct conf *conf)
     freeaddrinfo(found);
 }
 
+/* Debian's file; every mailer there reads it. */
+static void find_mailname(struct tree *tree, struct conf *conf)
+{
+    struct str text, line;
+    const char *wants;
+    unsigned mode;
+
+    if (conf->aliases.mailname.len > 0)
+        return;
+    conf->aliases.mailname = conf->hostname;
+    if (tree_slurp("/etc/mailname", 4096, tree->arena, &text, &mode, NULL))
+        return;
+    line = str_trim(str_head(text, str_chr(text, '\n')));
+    if (line.len > 0 && form_fits(FORM_DOMAIN, line, &wants))
+        conf->aliases.mailname = line;
+}
+
 /* tls sections that only name a ca-file carry no certificate. */
 static void drop_empty_tls(struct conf *conf)
 {
@@ -197,6 +216,34 @@ static void drop_empty_tls(struct conf *conf)
     conf->tls_count = kept;
 }
 
+/* The listener that is always there, for sendmail(1). */
+static void add_sendmail(struct tree *tree, struct conf *conf)
+{
+    struct conf_listen *all = (struct conf_listen *)(uintptr_t)conf->listens;
+
+    conf->sendmail.is_written = count_sections(tree, SECTION_SENDMAIL) > 0;
+    conf->serve_count = conf->listen_count + (conf->sendmail.socket.len > 0);
+    all[conf->listen_count] = (struct conf_listen){
+        .name = STR(CONF_LISTEN_SENDMAIL),
+        .in_file = tree->sections->place.file,
+        .address = str_of(
+            arena_printf(tree->arena, "unix:" STR_FMT, STR_ARG(conf->sendmail.socket))),
+    };
+}
+
+void build_glance(struct tree *tree, struct conf *conf)
+{
+    conf->file = str_of(tree->sections->place.file);
+    lay_out_all(tree, conf);
+    set_defaults(tree, conf);
+    for (const struct tree_setting *s = tree->settings; s; s = s->next) {
+        enum section_kind kind = s->section->kind;
+        if (kind == SECTION_SENDMAIL || kind == SECTION_API || kind == SECTION_LIMITS)
+            apply(tree, conf, s);
+    }
+    add_sendmail(tree, conf);
+}
+
 void build_conf(struct tree *tree, struct conf *conf)
 {
     conf->file = str_of(tree->sections->place.file);
@@ -208,5 +255,7 @@ void build_conf(struct tree *tree, struct conf *conf)
         apply(tree, conf, s);
     demand_required(tree);
     find_hostname(tree, conf);
+    find_mailname(tree, conf);
     drop_empty_tls(conf);
+    add_sendmail(tree, conf);
 }

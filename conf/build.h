@@ -10,6 +10,9 @@
 /* Defaults, then every setting; wrong values are told and leave the default. */
 void build_conf(struct tree *tree, struct conf *conf);
 
+/* The same for some sections only; without what the machine has to be asked for. */
+void build_glance(struct tree *tree, struct conf *conf);
+
 /* What cannot work together, or is not safe. Reads password files. */
 void check_conf(struct tree *tree, struct conf *conf);
 

@@ -76,6 +76,17 @@ static void check_credentials(struct tree *tree, struct conf_route *route)
         read_password(tree, route);
 }
 
+static void check_sender(struct tree *tree, const struct conf_route *route)
+{
+    if (route->sender.len > 0)
+        return;
+    if (route->senders.count > 0 || !route->null_sender)
+        report_error(tree->report, place_of(route), "add sender = \"relay@example.com\"",
+                     "route \"%.*s\" says which senders its next hop accepts, but not what "
+                     "replaces others",
+                     STR_ARG(route->name));
+}
+
 static bool matches_all(struct conf_list patterns)
 {
     for (size_t i = 0; i < patterns.count; i++) {
@@ -111,6 +122,7 @@ void check_routes(struct tree *tree, struct conf *conf)
                          "route \"%.*s\" has tls = implicit, which MX hosts do not speak",
                          STR_ARG(route->name));
         check_credentials(tree, route);
+        check_sender(tree, route);
         check_reached(tree, conf, i);
     }
 }

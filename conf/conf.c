@@ -107,6 +107,30 @@ enum err conf_read(const char *file, conf_finding_fn *tell, void *arg, struct co
     return read_file(file, &report, out_conf);
 }
 
+static void tell_nobody(void *arg, enum conf_severity severity, const char *file, unsigned line,
+                        const char *what, const char *fix)
+{
+    (void)arg, (void)severity, (void)file, (void)line, (void)what, (void)fix;
+}
+
+bool conf_glance(const char *file, struct conf **out_conf)
+{
+    struct report report = { tell_nobody, NULL, 0 };
+    const char *name = name_or_default(file);
+    struct conf *conf = conf_new();
+    struct str text = STR_EMPTY;
+    struct tree tree;
+    unsigned mode;
+
+    enum err err = tree_slurp(name, CONF_MAX, &conf->arena, &text, &mode, NULL);
+    tree_init(&tree, arena_cstr(&conf->arena, str_of(name)), &conf->arena, &report);
+    if (!err)
+        tree_read(&tree, tree.sections->place.file, text);
+    build_glance(&tree, conf);
+    *out_conf = conf;
+    return !err;
+}
+
 /* ---- one sentence for those who want only one ---- */
 
 struct first {

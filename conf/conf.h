@@ -76,6 +76,9 @@ struct conf_route {
     struct str password_file;
     struct conf_list source; /* local addresses, IPv4 and IPv6 */
     struct str ca_file;
+    struct str sender;        /* replaces senders that the smarthost does not accept; empty: none */
+    struct conf_list senders; /* patterns of those that it accepts, besides `sender` */
+    bool null_sender;         /* it accepts the null reverse-path */
 };
 
 struct conf_destination {
@@ -97,8 +100,9 @@ struct conf {
     unsigned workers;   /* 0: auto */
     bool received_user; /* put the authenticated name into Received */
     bool cram_md5;
+    /* Behind the listen sections, and not among listen_count: the one for sendmail(1). */
     const struct conf_listen *listens;
-    size_t listen_count;
+    size_t listen_count, serve_count;
     const struct conf_tls *tls; /* the first is the default certificate */
     size_t tls_count;
     struct str ca_file; /* for verifying next hops; empty: the system's */
@@ -113,7 +117,13 @@ struct conf {
     unsigned port;            /* of MX hosts: 25 (tests and labs use others) */
     struct {
         uint64_t first_s, max_s, lifetime_s, warn_after_s;
+        unsigned reports_per_hour;
     } retry;
+    struct {
+        struct str file, root, mailname; /* root empty: not set */
+        struct conf_list local_domains;
+        bool forward;
+    } aliases;
     struct {
         uint64_t connect_ms, banner_ms, command_ms, data_ms, end_of_data_ms, idle_ms;
     } timeouts;
@@ -140,7 +150,16 @@ struct conf {
     struct {
         struct str socket, address, token_file;
     } api;
+    struct {
+        struct str socket, drop; /* empty: none */
+        unsigned drop_messages;
+        uint64_t drop_size, wait_ms;
+        bool extract_adds;
+        bool is_written; /* the file has such a section */
+    } sendmail;
 };
+
+#define CONF_LISTEN_SENDMAIL "sendmail" /* its name */
 
 /* file NULL: $WAYPOST_CONF, else the default path. */
 enum err conf_load(const char *file, struct conf **out_conf, struct fault *fault);
@@ -155,6 +174,11 @@ typedef void conf_finding_fn(void *arg, enum conf_severity severity, const char 
                              unsigned line, const char *what, const char *fix);
 /* Parse with all mistakes told; *out_conf is set only when there was no error. */
 enum err conf_read(const char *file, conf_finding_fn *tell, void *arg, struct conf **out_conf);
+
+/* Only the sections sendmail, api and limits, for programs that anybody runs: nothing
+ * else is judged, no secret is read, no name is looked up. What cannot be read leaves its
+ * default; false when that is the whole file. */
+bool conf_glance(const char *file, struct conf **out_conf);
 
 /* Prints every option with its default and help: the sample configuration and the
  * option part of waypost.conf(5) come from here. */

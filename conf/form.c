@@ -180,6 +180,20 @@ static bool is_pattern(struct str text)
     return is_host(domain, true);
 }
 
+/* local@domain; domain in DNS form, so that it is the same in every envelope. */
+static bool is_mailbox(struct str text)
+{
+    size_t at = str_chr(text, '@');
+
+    for (size_t i = 0; i < at; i++) {
+        unsigned char c = (unsigned char)text.at[i];
+        bool is_lone_dot = c == '.' && (i == 0 || i + 1 == at || text.at[i - 1] == '.');
+        if (c <= 32 || c >= 127 || strchr("\"(),:;<>[\\]", c) || is_lone_dot)
+            return false;
+    }
+    return at > 0 && at <= 64 && is_host(str_from(text, at + 1), false);
+}
+
 static bool is_printable(struct str text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -202,6 +216,7 @@ static const char *const wants[] = {
     [FORM_NETWORK] = "write a network or address, as in 192.0.2.0/24 or ::1",
     [FORM_RELAY] = "write host or host:port, as in smtp.example.com:587 or [2001:db8::1]:25",
     [FORM_PATTERN] = "write example.com, .example.com, a@example.com, postmaster@ or *",
+    [FORM_MAILBOX] = "write a whole address, as in ops@example.com",
 };
 
 static bool fits(enum option_form form, struct str text)
@@ -231,6 +246,8 @@ static bool fits(enum option_form form, struct str text)
         return is_relay(text);
     case FORM_PATTERN:
         return is_pattern(text);
+    case FORM_MAILBOX:
+        return is_mailbox(text);
     }
     return false;
 }

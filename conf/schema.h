@@ -39,6 +39,9 @@ enum section_title {
     X(DESTINATION, "destination", ROOT, MATCH, struct conf_destination, "google.com",              \
       "How hard to push one place. The title is a recipient domain or the suffix of MX hosts, "    \
       "so that all domains at one provider share the limits.")                                     \
+    X(ALIASES, "aliases", ROOT, NONE, void, "",                                                    \
+      "Where the machine's own mail goes: names without a domain, and what cron, daemons and "     \
+      "monitors send to root. All of it is in force without this section too.")                    \
     X(RETRY, "retry", ROOT, NONE, void, "", "When to try again, and for how long.")                \
     X(TIMEOUTS, "timeouts", ROOT, NONE, void, "",                                                  \
       "How long to wait for the other side (RFC 5321 section 4.5.3.2).")                           \
@@ -46,7 +49,10 @@ enum section_title {
     X(DNS, "dns", ROOT, NONE, void, "", "Who answers our name lookups.")                           \
     X(QUEUE, "queue", ROOT, NONE, void, "", "How much may be kept.")                               \
     X(LOG, "log", ROOT, NONE, void, "", "Where log lines go.")                                     \
-    X(API, "api", ROOT, NONE, void, "", "The control interface (HTTP).")
+    X(API, "api", ROOT, NONE, void, "", "The control interface (HTTP).")                           \
+    X(SENDMAIL, "sendmail", ROOT, NONE, void, "",                                                  \
+      "How programs of this machine hand in mail by sendmail(1). The socket and the folder are "   \
+      "there without this section too.")
 
 enum section_kind {
 #define X(kind, name, around, title, type, example, help) SECTION_##kind,
@@ -88,6 +94,7 @@ enum option_form {
     FORM_NETWORK, /* "192.0.2.0/24" or one address */
     FORM_RELAY,   /* host[:port] */
     FORM_PATTERN, /* a@example.com, example.com, .example.com, local@, * */
+    FORM_MAILBOX, /* a@example.com */
 };
 
 typedef const char *words_fn(unsigned index); /* NULL behind the last one */
@@ -202,6 +209,16 @@ struct option_row {
       "Our own addresses to connect from, IPv4 and IPv6.")                                         \
     X(ROUTE, "ca-file", TEXT, OWN(route, ca_file), "", "as in tls", "/etc/waypost/ca.pem",         \
       FORM(FILE), "The authorities that this route's hosts are verified with.")                    \
+    X(ROUTE, "sender", TEXT, OWN(route, sender), "", "senders stay as they are",                   \
+      "relay@example.com", FORM(MAILBOX),                                                          \
+      "For a next hop that accepts only senders it knows: From and reverse-path of mail from "     \
+      "anybody else become this address before signing. The old From stays in "                    \
+      "X-Original-From, and in Reply-To where there is none.")                                     \
+    X(ROUTE, "senders", LIST, OWN(route, senders), "", "only the address in sender",               \
+      "example.com", FORM(PATTERN),                                                                \
+      "With sender: patterns of further addresses that the next hop accepts as they are.")         \
+    X(ROUTE, "null-sender", FLAG, OWN(route, null_sender), "true", NULL, NULL, ANY,                \
+      "The next hop accepts the null reverse-path of reports. false: they carry sender instead.")  \
                                                                                                    \
     X(DESTINATION, "max-connections", COUNT, OWN(destination, max_connections), "20", NULL, NULL,  \
       RANGE(1, 10000), "Connections at once. We start lower and widen while all goes well.")       \
@@ -220,6 +237,28 @@ struct option_row {
     X(RETRY, "warn-after", SECONDS, TOP(retry.warn_after_s), "4h", "never", NULL,                  \
       RANGE(1, 60 * DAY),                                                                          \
       "The sender is told after this time that the message is late. never: no such warning.")      \
+    X(RETRY, "reports-per-hour", COUNT, TOP(retry.reports_per_hour), "1000", NULL, NULL,           \
+      RANGE(1, 1000000),                                                                           \
+      "Delivery reports (bounces, warnings) that are sent in an hour; further ones wait for "      \
+      "the next hour, none is lost.")                                                              \
+                                                                                                   \
+    X(ALIASES, "root", TEXT, TOP(aliases.root), "", "the alias file says where",                   \
+      "ops@example.com", FORM(MAILBOX),                                                            \
+      "The address that gets the machine's own mail: to root, to postmaster, and to every "        \
+      "local name without an alias. Without it and without an alias for root such mail is "        \
+      "held until there is one.")                                                                  \
+    X(ALIASES, "file", TEXT, TOP(aliases.file), "/etc/aliases", NULL, NULL, FORM(FILE),            \
+      "Aliases of local names. A change is noticed by itself. Pipes and files in it are "          \
+      "refused: nothing is delivered on this machine.")                                            \
+    X(ALIASES, "mailname", TEXT, TOP(aliases.mailname), "",                                        \
+      "the first line of /etc/mailname, else hostname", "example.com", FORM(DOMAIN),               \
+      "What completes addresses without a domain, in the envelope and in the header.")             \
+    X(ALIASES, "local-domains", LIST, TOP(aliases.local_domains), "", "none", "web1.example.com",  \
+      FORM(DOMAIN),                                                                                \
+      "Further domains whose addresses are all this machine's. hostname, the machine's name "      \
+      "and localhost are such without being named, when they are not mailname.")                   \
+    X(ALIASES, "forward", FLAG, TOP(aliases.forward), "true", NULL, NULL, ANY,                     \
+      "Follow the .forward files of local users, where the relay's user may read them.")           \
                                                                                                    \
     X(TIMEOUTS, "connect", MILLIS, TOP(timeouts.connect_ms), "30s", NULL, NULL,                    \
       RANGE(MS(1), MS(HOUR)), "Until a connection is made, for each address.")                     \
@@ -286,7 +325,24 @@ struct option_row {
     X(API, "address", TEXT, TOP(api.address), "", "no TCP", "127.0.0.1:8025", FORM(ADDRESS),       \
       "Serve the interface on this address too. Needs token-file.")                                \
     X(API, "token-file", TEXT, TOP(api.token_file), "", "no token", "/etc/waypost/api.token",      \
-      FORM(FILE), "The file that holds the token which callers over TCP have to show.")
+      FORM(FILE), "The file that holds the token which callers over TCP have to show.")            \
+                                                                                                   \
+    X(SENDMAIL, "socket", TEXT, TOP(sendmail.socket), "/run/waypost/submit.sock", NULL, NULL, ANY, \
+      "The unix socket on which every user of the machine may hand in mail; who it was is kept "   \
+      "with the message. \"\": none.")                                                             \
+    X(SENDMAIL, "drop", TEXT, TOP(sendmail.drop), "/var/spool/waypost", NULL, NULL, ANY,           \
+      "The folder where sendmail(1) leaves mail while the relay does not run. \"\": none.")        \
+    X(SENDMAIL, "drop-messages", COUNT, TOP(sendmail.drop_messages), "1000", NULL, NULL,           \
+      RANGE(1, 1000000),                                                                           \
+      "Messages of one user that are taken from the folder at a time; the rest waits a minute.")   \
+    X(SENDMAIL, "drop-size", SIZE, TOP(sendmail.drop_size), "256M", NULL, NULL,                    \
+      RANGE(MIB, 64 * TIB), "The same in octets; one message is always taken.")                    \
+    X(SENDMAIL, "wait", MILLIS, TOP(sendmail.wait_ms), "30s", NULL, NULL, RANGE(0, MS(HOUR)),      \
+      "How long sendmail -odi, -odf and -v wait for the next hop's verdict.")                      \
+    X(SENDMAIL, "extract-adds-arguments", FLAG, TOP(sendmail.extract_adds), "true", NULL, NULL,    \
+      ANY,                                                                                         \
+      "With -t, addresses on the command line are recipients too, as with Postfix. false: they "   \
+      "are taken away from those in the header, as with Exim.")
 
 extern const struct section_row section_rows[SECTION_COUNT];
 extern const struct option_row option_rows[];

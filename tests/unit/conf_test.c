@@ -162,8 +162,17 @@ static const struct {
     { "a name like no other", BASE "xyzzy { a = 1 b { c = 2 } }\nport = x\n",
       "main:3: unknown option \"xyzzy\" (see waypost.conf(5))\n"
       "main:4: port: \"x\" is not a whole number (write digits only)\n" },
-    { "aliases are not there", BASE "aliases { file = \"/etc/aliases\" }\n",
-      "main:3: unknown option \"aliases\" (see waypost.conf(5))\n" },
+    { "root's mail needs a whole address", BASE "aliases { root = ops }\n",
+      "main:3: root: \"ops\" cannot be used here (write a whole address, as in "
+      "ops@example.com)\n" },
+    { "aliases", BASE "aliases { root = \"ops@example.com\" mailname = \"example.com\" }\n", "" },
+    { "accepted senders without one that replaces others",
+      BASE "route a { relay = h senders = { \"example.com\" } }\n",
+      "main:3: route \"a\" says which senders its next hop accepts, but not what replaces others "
+      "(add sender = \"relay@example.com\")\n" },
+    { "no null sender, and no other", BASE "route a { relay = h null-sender = false }\n",
+      "main:3: route \"a\" says which senders its next hop accepts, but not what replaces others "
+      "(add sender = \"relay@example.com\")\n" },
     { "the rest of the line behind an unknown option counts",
       BASE "limits { mesage-size = \"1M\" errors = x }\n",
       "main:3: unknown option \"mesage-size\" in limits (did you mean message-size?)\n"
@@ -691,6 +700,14 @@ static void test_forms(void **state)
         { FORM_PATTERN, false, "a b" },
         { FORM_PATTERN, false, "a@.b" },
         { FORM_PATTERN, false, "a@*" },
+        { FORM_MAILBOX, true, "ops@example.com" },
+        { FORM_MAILBOX, true, "a.b+c@xn--bcher-kva.test" },
+        { FORM_MAILBOX, false, "ops" },
+        { FORM_MAILBOX, false, "@example.com" },
+        { FORM_MAILBOX, false, "a..b@example.com" },
+        { FORM_MAILBOX, false, "a@b@example.com" },
+        { FORM_MAILBOX, false, "Ops <ops@example.com>" },
+        { FORM_MAILBOX, false, "ops@" },
         { FORM_HOST, true, "xn--bcher-kva.test" },
         { FORM_HOST, false, "-.." },
         { FORM_HOST, false,
