@@ -244,6 +244,8 @@ void engine_stop(struct engine *engine)
     }
     engine->is_stopping = true;
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("stopping"), STR_EMPTY);
+    if (engine->options.stopping)
+        engine->options.stopping(engine->options.arg);
     each_loop(engine, drain_one);
     loop_timer_start(engine->loops[0].loop, &engine->drain_timer, engine->setup->conf->drain_ms,
                      drain_is_over, engine);
@@ -264,6 +266,7 @@ void engine_loop_is_done(struct engine *engine)
     if (++engine->loops_done < engine->loop_count)
         return;
     loop_timer_stop(engine->loops[0].loop, &engine->drain_timer);
+    engine_alive_stop(engine);
     if (engine->api)
         api_free(&engine->api);
     each_loop(engine, end_one);
@@ -380,7 +383,8 @@ static enum err run(struct engine *engine, struct fault *fault)
     engine->started_us = clock_wall_us();
     say_started(engine);
     if (engine->options.ready)
-        engine->options.ready(engine->options.ready_arg);
+        engine->options.ready(engine->options.arg);
+    engine_alive_start(engine);
     engine_say_problems(engine);
     engine_move_mail(engine); /* the routes may have changed while we were not running */
     loop_run(engine->loops[0].loop);

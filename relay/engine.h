@@ -11,10 +11,13 @@
 #include "conf/conf.h"
 
 struct engine_options {
-    struct conf *conf;        /* a reference is taken */
-    const char *conf_file;    /* read again at reload; NULL: the default */
-    void (*ready)(void *arg); /* listening, store open: loop 0; may be NULL */
-    void *ready_arg;
+    struct conf *conf;           /* a reference is taken */
+    const char *conf_file;       /* read again at reload; NULL: the default */
+    void (*ready)(void *arg);    /* listening, store open: loop 0; may be NULL */
+    void (*stopping)(void *arg); /* drains now: loop 0; may be NULL */
+    void (*alive)(void *arg);    /* every alive_every_ms while the loops turn: loop 0 */
+    uint64_t alive_every_ms;     /* 0: nobody wants to know */
+    void *arg;
 };
 
 /* Runs until stopped. The fault says why it could not start. */

@@ -16,6 +16,7 @@
 #include "relay/setup.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -72,6 +73,9 @@ struct engine {
     unsigned loops_deaf, loops_done; /* while stopping */
     bool is_stopping, is_aborting;
     struct timer drain_timer;
+    struct timer alive_timer;
+    unsigned alive_at;         /* the loop that was asked last */
+    atomic_bool alive_is_owed; /* and has not answered */
     int64_t started_us;
     uint64_t reloads, reloads_failed;
     struct reload *reload;   /* one under way */
@@ -127,6 +131,10 @@ void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
 void engine_flush(void *arg, struct str lane);
 void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX]);
+
+/* engine_alive.c: telling the service manager that we live */
+void engine_alive_start(struct engine *engine);
+void engine_alive_stop(struct engine *engine);
 
 /* engine.c */
 void engine_stop(struct engine *engine);         /* drain; a second call ends now */

@@ -18,6 +18,18 @@ static void ready(void *arg)
     notify_manager("READY=1");
 }
 
+static void stopping(void *arg)
+{
+    (void)arg;
+    notify_manager("STOPPING=1");
+}
+
+static void alive(void *arg)
+{
+    (void)arg;
+    notify_manager("WATCHDOG=1");
+}
+
 /* What is wrong at the start is wrong with the set-up, not with some input. */
 static int start_code(enum err err)
 {
@@ -28,7 +40,13 @@ static int start_code(enum err err)
 
 int cmd_serve(const char *conf_file, int argc, char **argv)
 {
-    struct engine_options options = { .conf_file = conf_file, .ready = ready };
+    struct engine_options options = {
+        .conf_file = conf_file,
+        .ready = ready,
+        .stopping = stopping,
+        .alive = alive,
+        .alive_every_ms = notify_interval_ms(),
+    };
     struct fault fault;
     enum err err;
 

@@ -3,6 +3,8 @@
  */
 #include "relay/cli/notify.h"
 
+#include "relay/base/str.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,4 +30,14 @@ void notify_manager(const char *state)
     (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to,
                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
     close(fd);
+}
+
+uint64_t notify_interval_ms(void)
+{
+    const char *pid = getenv("WATCHDOG_PID");
+    uint64_t usec = 0, number;
+
+    if (pid && (!str_u64(str_of(pid), &number) || number != (uint64_t)getpid()))
+        return 0; /* meant for who started us */
+    return str_u64(str_of(getenv("WATCHDOG_USEC")), &usec) ? usec / 2000 : 0;
 }
