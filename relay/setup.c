@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static enum err load_keys(struct setup *setup, struct fault *fault)
 {
@@ -61,6 +62,72 @@ static enum err load_clients(struct setup *setup, struct fault *fault)
     return rc;
 }
 
+/* ---- local names ---- */
+
+static void add_domain(const struct conf *conf, struct str *domains, size_t *count,
+                       struct str domain)
+{
+    if (domain.len > 0 && !str_ieq(domain, conf->aliases.mailname))
+        domains[(*count)++] = domain;
+}
+
+struct locals *setup_locals(const struct conf *conf)
+{
+    const struct conf_list *further = &conf->aliases.local_domains;
+    struct str *domains = mem_alloc((further->count + 2) * sizeof(*domains));
+    char machine[256] = "";
+    size_t count = 0;
+    struct locals *locals;
+
+    (void)gethostname(machine, sizeof(machine) - 1);
+    add_domain(conf, domains, &count, conf->hostname);
+    add_domain(conf, domains, &count, str_of(machine));
+    for (size_t i = 0; i < further->count; i++)
+        domains[count++] = further->items[i];
+    struct locals_options options = {
+        .file = conf->aliases.file,
+        .root = conf->aliases.root,
+        .mailname = conf->aliases.mailname,
+        .domains = domains,
+        .domain_count = count,
+        .forward = conf->aliases.forward,
+    };
+    locals = locals_new(&options);
+    free(domains);
+    return locals;
+}
+
+struct alias_words {
+    struct buf text;
+    enum alias_severity worst;
+};
+
+static void gather_alias(void *arg, enum alias_severity severity, struct str file, unsigned line,
+                         const char *what)
+{
+    struct alias_words *words = arg;
+
+    if (severity < words->worst)
+        buf_reset(&words->text);
+    if (severity > words->worst)
+        return;
+    words->worst = severity;
+    buf_printf(&words->text, "%s" STR_FMT ":%u: %s", words->text.len ? "; " : "", STR_ARG(file),
+               line, what);
+}
+
+/* Mistakes in it are alarms, none keeps the relay from running. */
+static void load_aliases(struct setup *setup)
+{
+    struct alias_words words = { .worst = ALIAS_WARNING };
+
+    buf_init(&words.text, 900);
+    setup->locals = setup_locals(setup->conf);
+    setup->aliases_err = locals_load(setup->locals, gather_alias, &words);
+    setup->alias_words = arena_str(&setup->arena, buf_view(&words.text));
+    buf_clear(&words.text);
+}
+
 static enum err networks(struct setup *setup, struct conf_list list, const struct network **out,
                          size_t *out_count, struct fault *fault)
 {
@@ -80,8 +147,8 @@ static enum err set_listens(struct setup *setup, struct fault *fault)
     const struct conf *conf = setup->conf;
     enum err rc = ERR_OK;
 
-    setup->listens = arena_alloc(&setup->arena, (conf->listen_count + 1) * sizeof(*setup->listens));
-    for (size_t i = 0; !rc && i < conf->listen_count; i++) {
+    setup->listens = arena_alloc(&setup->arena, (conf->serve_count + 1) * sizeof(*setup->listens));
+    for (size_t i = 0; !rc && i < conf->serve_count; i++) {
         struct setup_listen *listen = &setup->listens[i];
         listen->conf = &conf->listens[i];
         rc = networks(setup, listen->conf->trust, &listen->trust, &listen->trust_count, fault);
@@ -299,6 +366,7 @@ enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fa
         rc = load_clients(setup, fault);
     if (!rc && conf->users_file.len)
         rc = users_load(arena_cstr(&setup->arena, conf->users_file), &setup->users, fault);
+    load_aliases(setup);
     if (!rc)
         rc = set_listens(setup, fault);
     if (!rc)
@@ -333,6 +401,7 @@ void setup_unref(struct setup **setup_at)
         keyring_unref(&setup->keyring);
     if (setup->users)
         users_unref(&setup->users);
+    locals_unref(&setup->locals);
     if (setup->tls)
         tls_server_unref(&setup->tls);
     for (size_t i = 0; i < setup->route_tls_count; i++)

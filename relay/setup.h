@@ -12,6 +12,7 @@
 #include "dkim/keyring.h"
 #include "relay/egress/sched.h"
 #include "relay/ingress/users.h"
+#include "relay/intake/locals.h"
 #include "relay/net/tls.h"
 
 #include <stdatomic.h>
@@ -30,13 +31,16 @@ struct setup {
     struct arena arena;
     struct keyring *keyring; /* never NULL */
     struct users *users;     /* NULL: no users file */
+    struct locals *locals;   /* never NULL */
+    enum err aliases_err;    /* of reading the alias file */
+    struct str alias_words;  /* the findings that are worst; empty: none */
     struct tls_server *tls;  /* NULL: no certificate */
     struct tls_client *tls_client;
     struct tls_client **route_tls; /* of routes with a CA file of their own; NULL entries */
     size_t route_tls_count;
     struct lane_route *lane_routes;
     size_t lane_route_count;
-    struct setup_listen *listens; /* as conf->listens */
+    struct setup_listen *listens; /* as conf->listens, serve_count of them */
     struct sched_settings sched;
     struct resolver_options dns;
 };
@@ -44,6 +48,9 @@ struct setup {
 enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fault);
 struct setup *setup_ref(struct setup *setup); /* any thread */
 void setup_unref(struct setup **setup);       /* any thread */
+
+/* The rules for this machine's own names; `check` makes the same. Reads nothing yet. */
+struct locals *setup_locals(const struct conf *conf);
 
 /* STORE_REROUTE: which lane these rules give. */
 void setup_lane(const struct setup *setup, const struct envelope *envelope,

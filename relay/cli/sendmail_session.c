@@ -1,0 +1,281 @@
+/*
+ * sendmail_session.c - -bs: SMTP on standard input and output.
+ *
+ * While the relay runs the caller talks to the relay itself: its socket is
+ * spliced to the two descriptors, so it is the same server, and its 250 means what
+ * it means everywhere. While it does not run, the same server machine runs here and
+ * puts each message into the drop folder; its 250 comes after the sync. In both an
+ * input that ends within a message leaves nothing behind.
+ */
+#include "relay/cli/sendmail.h"
+
+#include "relay/base/clock.h"
+#include "relay/smtp/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PIECE ((size_t)64 * 1024)
+#define RECIPIENTS_MAX 50000
+#define ERRORS_MAX 20
+
+/* ---- the relay runs ---- */
+
+static bool write_all(int fd, struct str bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t done = write(fd, bytes.at, bytes.len);
+        if (done < 0 && errno != EINTR)
+            return false;
+        if (done > 0)
+            bytes = str_from(bytes, (size_t)done);
+    }
+    return true;
+}
+
+/* False: there will be no more. */
+static bool pass_on(int from, int to, char *piece)
+{
+    ssize_t got = read(from, piece, PIECE);
+
+    if (got < 0)
+        return errno == EINTR || errno == EAGAIN;
+    return got > 0 && write_all(to, str_make(piece, (size_t)got));
+}
+
+static int splice_both(int relay)
+{
+    char *piece = mem_alloc(PIECE);
+    struct pollfd polls[2] = { { .fd = relay, .events = POLLIN },
+                               { .fd = STDIN_FILENO, .events = POLLIN } };
+    bool is_open = true;
+
+    while (is_open) {
+        if (poll(polls, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (polls[0].revents)
+            is_open = pass_on(relay, STDOUT_FILENO, piece);
+        if (polls[1].revents && is_open && !pass_on(STDIN_FILENO, relay, piece)) {
+            (void)shutdown(relay, SHUT_WR);
+            polls[1].fd = -1;
+        }
+    }
+    free(piece);
+    close(relay);
+    return EX_OK;
+}
+
+/* ---- the relay does not run ---- */
+
+struct local {
+    const struct sendmail_wish *wish;
+    const struct conf *conf;
+    struct smtp_server *machine;
+    const char *why;
+    struct buf lines; /* of the transaction: MAIL and RCPTs */
+    struct sendmail_drop *drop;
+    struct fault fault;
+    bool is_over;
+};
+
+static void reset(struct local *local)
+{
+    sendmail_drop_abort(&local->drop);
+    buf_reset(&local->lines);
+}
+
+static void answer(struct local *local, unsigned code, struct status status, const char *text)
+{
+    struct reply reply;
+
+    reply_set(&reply, code, status, "%s", text);
+    smtp_server_answer(local->machine, &reply);
+}
+
+static struct str path_of(const struct addr *addr, char *out, size_t size)
+{
+    bool has_domain = addr->domain.len > 0;
+    int len = snprintf(out, size, STR_FMT "%s" STR_FMT, STR_ARG(addr->local), has_domain ? "@" : "",
+                       STR_ARG(addr->domain));
+
+    return str_make(out, (size_t)len);
+}
+
+static void keep_mail(struct local *local, const struct smtp_server_event *event)
+{
+    char path[ADDR_MAX + 8];
+    struct sendmail_wish wish = { .body_8bit = event->body_8bit,
+                                  .smtputf8 = event->smtputf8,
+                                  .ret = event->ret,
+                                  .envid = STR_EMPTY };
+    struct sendmail_message message = { .sender = path_of(&event->addr, path, sizeof(path)) };
+
+    reset(local);
+    sendmail_mail_line(&wish, &message, &local->lines);
+    if (event->envid.len) { /* xtext already */
+        local->lines.len -= 2;
+        buf_printf(&local->lines, " ENVID=" STR_FMT "\r\n", STR_ARG(event->envid));
+    }
+    answer(local, 250, STATUS(2, 1, 0), "Sender ok");
+}
+
+static void keep_recipient(struct local *local, const struct smtp_server_event *event)
+{
+    char path[ADDR_MAX + 8];
+    struct sendmail_wish wish = { .notify = event->notify };
+
+    sendmail_rcpt_line(&wish, path_of(&event->addr, path, sizeof(path)), &local->lines);
+    if (event->orcpt.len) {
+        local->lines.len -= 2;
+        buf_printf(&local->lines, " ORCPT=" STR_FMT "\r\n", STR_ARG(event->orcpt));
+    }
+    answer(local, 250, STATUS(2, 1, 5), "Recipient ok");
+}
+
+static void begin(struct local *local)
+{
+    if (local->lines.overflowed ||
+        sendmail_drop_open(local->conf->sendmail.drop.at, 0, local->why, &local->drop,
+                           &local->fault)) {
+        answer(local, 451, STATUS(4, 3, 0), local->fault.text);
+        return;
+    }
+    sendmail_drop_say(local->drop, buf_view(&local->lines));
+    sendmail_drop_say(local->drop, STR("DATA\r\n"));
+    answer(local, 354, STATUS(0, 0, 0), "Send the message, end it with a dot on a line by itself");
+}
+
+static void finish(struct local *local, const struct smtp_server_event *event)
+{
+    if (event->refusal) {
+        struct reply refusal = *event->refusal;
+        reset(local);
+        smtp_server_answer(local->machine, &refusal);
+        return;
+    }
+    if (sendmail_drop_commit(&local->drop, &local->fault))
+        answer(local, 451, STATUS(4, 3, 0), local->fault.text);
+    else
+        answer(local, 250, STATUS(2, 0, 0), "kept until the relay runs");
+    reset(local);
+}
+
+static void handle(struct local *local, const struct smtp_server_event *event)
+{
+    switch (event->kind) {
+    case SMTP_SERVER_EHLO:
+        reset(local);
+        answer(local, 250, STATUS(2, 0, 0), "localhost");
+        break;
+    case SMTP_SERVER_MAIL:
+        keep_mail(local, event);
+        break;
+    case SMTP_SERVER_RCPT:
+        keep_recipient(local, event);
+        break;
+    case SMTP_SERVER_DATA:
+        begin(local);
+        break;
+    case SMTP_SERVER_CONTENT:
+        if (local->drop)
+            sendmail_drop_content(local->drop, event->bytes);
+        break;
+    case SMTP_SERVER_END:
+        finish(local, event);
+        break;
+    case SMTP_SERVER_RESET:
+        reset(local);
+        break;
+    case SMTP_SERVER_QUIT:
+    case SMTP_SERVER_CLOSE:
+        local->is_over = true;
+        break;
+    case SMTP_SERVER_STARTTLS:
+    case SMTP_SERVER_AUTH:
+    case SMTP_SERVER_AUTH_MORE:
+        break; /* not offered */
+    }
+}
+
+/* False: standard output is gone. */
+static bool serve_events(struct local *local)
+{
+    struct smtp_server_event event;
+    struct str out;
+
+    while (!local->is_over && smtp_server_next(local->machine, clock_mono_ms(), &event))
+        handle(local, &event);
+    out = smtp_server_output(local->machine);
+    if (!write_all(STDOUT_FILENO, out))
+        return false;
+    smtp_server_sent(local->machine, out.len);
+    return true;
+}
+
+static void serve(struct local *local)
+{
+    char *piece = mem_alloc(PIECE);
+
+    while (serve_events(local) && !local->is_over) {
+        ssize_t got = read(STDIN_FILENO, piece, PIECE);
+        struct str in = str_make(piece, got > 0 ? (size_t)got : 0);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            break;
+        while (in.len > 0 && !local->is_over) {
+            size_t used = smtp_server_feed(local->machine, in, clock_mono_ms());
+            in = str_from(in, used);
+            if (!serve_events(local))
+                local->is_over = true;
+        }
+    }
+    free(piece);
+}
+
+static int serve_locally(const struct sendmail_wish *wish, const struct conf *conf, const char *why)
+{
+    char host[256] = "localhost";
+    struct local local = { .wish = wish, .conf = conf, .why = why };
+    struct smtp_server_options options = {
+        .exts = EXT_PIPELINING | EXT_SIZE | EXT_ENHANCEDSTATUSCODES | EXT_8BITMIME | EXT_DSN |
+                EXT_SMTPUTF8,
+        .size_max = conf->limits.message_size,
+        .line_max = 2048,
+        .bare_addresses = true,
+        .recipients_max = RECIPIENTS_MAX,
+        .errors_max = ERRORS_MAX,
+        .command_timeout_ms = UINT64_MAX / 4,
+        .data_timeout_ms = UINT64_MAX / 4,
+    };
+
+    (void)gethostname(host, sizeof(host) - 1);
+    options.hostname = str_of(host);
+    buf_init(&local.lines, (size_t)RECIPIENTS_MAX * 512);
+    local.machine = smtp_server_new(&options, clock_mono_ms());
+    smtp_server_greet(local.machine, NULL);
+    serve(&local);
+    reset(&local);
+    buf_clear(&local.lines);
+    smtp_server_free(&local.machine);
+    return EX_OK;
+}
+
+int sendmail_session(const struct sendmail_wish *wish, const struct conf *conf)
+{
+    struct sendmail_fault fault = { .trouble = TROUBLE_NONE };
+    struct fault why;
+    int relay = -1;
+
+    (void)fault_set(&why, ERR_REFUSED, "the relay has no socket for sendmail");
+    if (conf->sendmail.socket.len)
+        relay = sendmail_connect(conf->sendmail.socket.at, &why);
+    if (relay >= 0)
+        return splice_both(relay);
+    if (conf->sendmail.drop.len)
+        return serve_locally(wish, conf, why.text);
+    sendmail_fail(&fault, TROUBLE_NOT_TAKEN, "%s", why.text);
+    return sendmail_say(wish, &fault);
+}
