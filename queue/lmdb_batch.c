@@ -161,8 +161,14 @@ static int64_t oldest_of(struct lmdb *l, MDB_txn *txn)
 enum err batch_begin(struct lmdb *l, struct fault *fault)
 {
     struct batch *batch = &l->batch;
-    int rc = mdb_txn_begin(l->env, NULL, 0, &batch->txn);
+    int rc = l->env ? mdb_txn_begin(l->env, NULL, 0, &batch->txn) : MDB_PANIC;
 
+    if (rc == MDB_PANIC) {
+        enum err err = lmdb_reopen(l, fault);
+        if (err)
+            return err;
+        rc = mdb_txn_begin(l->env, NULL, 0, &batch->txn);
+    }
     if (rc)
         return lmdb_fault(fault, rc, "cannot begin writing to the queue");
     batch->state = l->state;
@@ -279,6 +285,7 @@ enum err batch_commit(struct lmdb *l, struct fault *fault)
     }
     batch->oldest_s = oldest_of(l, batch->txn);
     lmdb_point(l);
+    uint64_t number = mdb_txn_id(batch->txn);
     int rc = mdb_txn_commit(batch->txn);
     batch->txn = NULL; /* gone, whatever happened */
     if (rc) {
@@ -286,6 +293,7 @@ enum err batch_commit(struct lmdb *l, struct fault *fault)
         batch_abort(l);
         return err;
     }
+    l->last_txn = number;
     lmdb_point(l);
     publish(l, clock_mono_ns() - began);
     remove_files(l);

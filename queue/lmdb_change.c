@@ -7,18 +7,20 @@
  */
 #include "queue/lmdb_store.h"
 
+#include "relay/mail/local.h"
+
 #include <stdlib.h>
 
-#define EXAMINE 2000 /* records looked at in one page */
+#define EXAMINE 4096 /* records looked at in one page */
 
 struct page {
     struct store_change *change;
-    struct msgid ids[LMDB_PAGE];
-    size_t count, at;
+    struct msgid ids[LMDB_PAGE_IDLE];
+    size_t count, at, max;
     struct msgid reached;
     bool is_last;
     uint64_t recipients, messages;
-    bool is_changed[LMDB_PAGE]; /* of ids */
+    bool is_changed[LMDB_PAGE_IDLE]; /* of ids */
 };
 
 /* ---- finding them ---------------------------------------------------------------------- */
@@ -62,7 +64,7 @@ static enum err find_page(struct lmdb *l, struct page *page, struct fault *fault
     page->reached = start;
     if (!rc)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (size_t n = 0; !rc && n < EXAMINE && page->count < LMDB_PAGE;
+    for (size_t n = 0; !rc && n < EXAMINE && page->count < page->max;
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid id;
         if (key.mv_size != MSGID_BYTES)
@@ -87,8 +89,8 @@ static enum err find_page(struct lmdb *l, struct page *page, struct fault *fault
 
 /* ---- changing one ------------------------------------------------------------------------ */
 
-/* Which recipients are out; every part of the message moves to the index. */
-static bool *take_parts(struct lmdb *l, const struct msgid *id, size_t recipients, bool is_retry)
+/* Which recipients are out. */
+static bool *leased_recipients(struct lmdb *l, const struct msgid *id, size_t recipients)
 {
     bool *is_leased = arena_alloc(&l->batch.arena, recipients + 1);
 
@@ -96,12 +98,40 @@ static bool *take_parts(struct lmdb *l, const struct msgid *id, size_t recipient
     for (struct part *part = part_first(l, id); part; part = part->next_same_id) {
         for (size_t i = 0; part->state == PART_LEASED && i < part->count; i++)
             is_leased[part->indexes[i]] = true;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return is_leased;
+}
+
+/* Every part of the message moves to the index. */
+static void take_parts(struct lmdb *l, const struct msgid *id, bool is_retry)
+{
+    pthread_mutex_lock(&l->lock);
+    for (struct part *part = part_first(l, id); part; part = part->next_same_id) {
         if (part->state == PART_LEASED && is_retry)
             part->retry = true;
         batch_spill(l, part);
     }
     pthread_mutex_unlock(&l->lock);
-    return is_leased;
+}
+
+/* Recipients may be added; the first slice says how many there are. */
+static uint64_t readdress_recipients(struct lmdb *l, const struct store_change *change,
+                                     struct envelope *envelope, bool *is_dirty)
+{
+    size_t before = envelope->recipient_count;
+    uint64_t changed = 0;
+
+    for (size_t i = 0; i < before; i++) {
+        if (envelope->recipient_count + LOCAL_FOUND_MAX > RECORD_RECIPIENTS_MAX ||
+            !rules_readdress(change, envelope, i, l->batch.now_s))
+            continue;
+        is_dirty[i / RECORD_SLICE] = true;
+        changed++;
+    }
+    for (size_t i = before; i < envelope->recipient_count; i++)
+        is_dirty[i / RECORD_SLICE] = is_dirty[0] = true;
+    return changed;
 }
 
 static uint64_t change_recipients(struct lmdb *l, const struct store_change *change,
@@ -109,6 +139,8 @@ static uint64_t change_recipients(struct lmdb *l, const struct store_change *cha
 {
     uint64_t changed = 0;
 
+    if (change->kind == STORE_READDRESS)
+        return readdress_recipients(l, change, envelope, is_dirty);
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         struct recipient *r = &envelope->recipients[i];
         char lane[LANE_MAX];
@@ -145,22 +177,34 @@ static enum err write_changed(struct lmdb *l, const struct envelope *envelope,
     return rc;
 }
 
+/* At most. */
+static size_t slices_after(const struct store_change *change, const struct envelope *envelope)
+{
+    return change->kind == STORE_READDRESS ? RECORD_RECIPIENTS_MAX / RECORD_SLICE + 1
+                                           : record_slices(envelope);
+}
+
 static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope *envelope,
                               const struct record_content *content, struct fault *fault)
 {
     size_t before_count;
     struct due_key *before = lmdb_due_keys(envelope, &l->batch.arena, &before_count);
-    bool *is_dirty = arena_alloc(&l->batch.arena, record_slices(envelope));
-    bool *is_leased =
-        take_parts(l, &envelope->id, envelope->recipient_count, page->change->kind == STORE_RETRY);
+    bool *is_dirty = arena_alloc(&l->batch.arena, slices_after(page->change, envelope));
+    bool *is_leased = leased_recipients(l, &envelope->id, envelope->recipient_count);
     enum err rc;
 
+    uint64_t content_len = content->head_len + content->body_len;
+    uint64_t cost_before = rules_cost(envelope, content_len);
     batch_count(l, envelope, -1);
     uint64_t changed = change_recipients(l, page->change, envelope, is_leased, is_dirty);
     batch_count(l, envelope, 1);
+    if (changed == 0)
+        return ERR_OK; /* it stays where it is, in memory too */
+    take_parts(l, &envelope->id, page->change->kind == STORE_RETRY);
+    l->batch.state.queued_bytes += rules_cost(envelope, content_len) - cost_before;
     page->recipients += changed;
-    page->messages += changed > 0;
-    page->is_changed[page->at] = changed > 0;
+    page->messages++;
+    page->is_changed[page->at] = true;
     rc = write_changed(l, envelope, content, is_dirty, fault);
     return rc ? rc : apply_keys(l, envelope, before, before_count, fault);
 }
@@ -211,29 +255,44 @@ static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
         find_one(l, page);
     for (page->at = 0; page->at < page->count && !rc; page->at++)
         rc = change_one(l, page, &page->ids[page->at], fault);
-    if (!rc && page->count > 0)
+    if (!rc && page->messages > 0)
         return batch_commit(l, fault);
     batch_abort(l);
     return rc;
 }
 
-static void begin_change(struct lmdb *l)
+/* False: there is nothing to do. */
+static bool begin_change(struct lmdb *l, const struct store_change *change)
 {
     if (!msgid_is_nil(&l->change_last))
-        return;
-    /* What is accepted from now on is not meant. */
-    memset(l->change_last.bytes, 0xFF, MSGID_BYTES);
-    MDB_txn *txn = NULL;
-    MDB_cursor *cursor = NULL;
-    MDB_val key, value;
-    if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
-        return;
-    if (mdb_cursor_open(txn, l->dbi_msg, &cursor) == 0) {
-        if (mdb_cursor_get(cursor, &key, &value, MDB_LAST) == 0 && key.mv_size >= MSGID_BYTES)
-            memcpy(l->change_last.bytes, key.mv_data, MSGID_BYTES);
-        mdb_cursor_close(cursor);
+        return true;
+    if (change->kind == STORE_REROUTE && change->routes) {
+        if (change->routes == l->state.routes)
+            return false;
+        l->state.routes = 0; /* written with the first that is moved */
     }
-    mdb_txn_abort(txn);
+    /* What is accepted from now on is not meant. */
+    if (lmdb_last_id(l, &l->change_last, NULL) || msgid_is_nil(&l->change_last))
+        memset(l->change_last.bytes, 0xFF, MSGID_BYTES);
+    return true;
+}
+
+/* All is moved: a start with the same routes need not look at it. Without the name
+ * it does, and that is all. */
+static void name_routes(struct lmdb *l, const struct store_change *change)
+{
+    struct fault fault;
+    enum err rc;
+
+    if (change->kind != STORE_REROUTE || !change->routes)
+        return;
+    rc = batch_begin(l, &fault);
+    if (!rc) {
+        l->batch.state.routes = change->routes;
+        rc = batch_commit(l, &fault);
+    }
+    if (rc)
+        space_failed(l, rc, &fault);
 }
 
 static void end_change(struct lmdb *l, enum err err)
@@ -262,10 +321,15 @@ static void tell_page(struct store_change *change, const struct page *page)
 void change_page(struct lmdb *l)
 {
     struct store_change *change = l->changes;
-    struct page *page = mem_alloc(sizeof(*page));
+    struct page *page;
 
-    begin_change(l);
+    if (!begin_change(l, change)) {
+        end_change(l, ERR_OK);
+        return;
+    }
+    page = mem_alloc(sizeof(*page));
     page->change = change;
+    page->max = pages_size(l);
     enum err rc = run_page(l, page, &change->request.fault);
     if (rc)
         space_failed(l, rc, &change->request.fault);
@@ -277,6 +341,8 @@ void change_page(struct lmdb *l)
     }
     bool is_last = page->is_last;
     free(page);
+    if (!rc && is_last)
+        name_routes(l, change);
     if (rc || is_last)
         end_change(l, rc);
 }

@@ -316,7 +316,7 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
     unsigned turn = cold->lane->turn;
     cold->lane->added_due = 0; /* what is added from here on may be too young for our look */
     pthread_mutex_unlock(&l->lock);
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_look_begin(l, &txn);
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue");
     rc = look(cold, txn, request->max - have, request->now_s);
@@ -335,6 +335,6 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
                 give_back(l, cold->found[i].part);
         }
     }
-    mdb_txn_abort(txn);
+    lmdb_look_end(l, txn);
     return rc ? lmdb_fault(fault, rc, "cannot read the queue's index") : ERR_OK;
 }

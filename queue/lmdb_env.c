@@ -14,8 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_VERSION 1
-#define STATE_FIELDS 5
+/* 2: the counters end with the name of the routes. A waypost that reads only 1 would
+ * move lanes and leave the name: it must refuse. */
+#define STORE_VERSION 2
+#define STATE_FIELDS ((size_t)6)
+#define STATE_FIELDS_1 ((size_t)5)
 
 enum err lmdb_fault(struct fault *fault, int rc, const char *words)
 {
@@ -103,6 +106,7 @@ enum err lmdb_state_save(struct lmdb *l, MDB_txn *txn, const struct lmdb_state *
     put_be(bytes + 16, state->messages, 8);
     put_be(bytes + 24, state->queued, 8);
     put_be(bytes + 32, state->held, 8);
+    put_be(bytes + 40, state->routes, 8);
     int rc = mdb_put(txn, l->dbi_main, &key, &value, 0);
     return rc ? lmdb_fault(fault, rc, "cannot write the queue's counters") : ERR_OK;
 }
@@ -114,7 +118,7 @@ static enum err load_state(struct lmdb *l, MDB_txn *txn, struct fault *fault)
 
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue's counters");
-    if (value.mv_size != (size_t)STATE_FIELDS * 8)
+    if (value.mv_size != STATE_FIELDS * 8 && value.mv_size != STATE_FIELDS_1 * 8)
         return fault_set(fault, ERR_CORRUPT, "the queue's counters in %s are damaged", l->db);
     const uint8_t *bytes = value.mv_data;
     l->state.fresh_low_ms = (int64_t)get_be(bytes, 8);
@@ -122,10 +126,12 @@ static enum err load_state(struct lmdb *l, MDB_txn *txn, struct fault *fault)
     l->state.messages = get_be(bytes + 16, 8);
     l->state.queued = get_be(bytes + 24, 8);
     l->state.held = get_be(bytes + 32, 8);
+    l->state.routes = value.mv_size > STATE_FIELDS_1 * 8 ? get_be(bytes + 40, 8) : 0;
     return ERR_OK;
 }
 
-static enum err check_version(struct lmdb *l, MDB_txn *txn, struct fault *fault)
+static enum err check_version(struct lmdb *l, MDB_txn *txn, uint64_t *out_version,
+                              struct fault *fault)
 {
     MDB_val key = key_of("version"), value;
     int rc = mdb_get(txn, l->dbi_main, &key, &value);
@@ -138,10 +144,11 @@ static enum err check_version(struct lmdb *l, MDB_txn *txn, struct fault *fault)
                          "the queue in %s was written by a newer waypost (format %llu, this one "
                          "reads up to %d)",
                          l->folder, (unsigned long long)version, STORE_VERSION);
+    *out_version = version;
     return ERR_OK;
 }
 
-static int open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags)
+int lmdb_open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags)
 {
     int rc = mdb_dbi_open(txn, NULL, 0, &l->dbi_main);
 
@@ -157,7 +164,7 @@ static int open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags)
 /* What mmap() says to more than the process may map. */
 static bool is_no_room(int rc) { return rc == ENOMEM || rc == EINVAL || rc == EOVERFLOW; }
 
-static enum err open_env(struct lmdb *l, const char *path, struct fault *fault)
+enum err lmdb_open_env(struct lmdb *l, const char *path, struct fault *fault)
 {
     unsigned flags = MDB_NOTLS | (l->read_only ? MDB_RDONLY : 0);
     int rc = mdb_env_create(&l->env);
@@ -186,19 +193,24 @@ static enum err open_env(struct lmdb *l, const char *path, struct fault *fault)
     return lmdb_fault(fault, rc, path);
 }
 
-static enum err write_first(struct lmdb *l, struct fault *fault)
+static int put_version(struct lmdb *l, MDB_txn *txn)
 {
     uint8_t version[4];
-    MDB_txn *txn = NULL;
     MDB_val key = key_of("version"), value = { sizeof(version), version };
 
     put_be(version, STORE_VERSION, 4);
+    return mdb_put(txn, l->dbi_main, &key, &value, 0);
+}
+
+static enum err write_first(struct lmdb *l, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
     if (rc)
         return lmdb_fault(fault, rc, "cannot create the queue");
-    rc = open_dbis(l, txn, MDB_CREATE);
+    rc = lmdb_open_dbis(l, txn, MDB_CREATE);
     if (!rc)
-        rc = mdb_put(txn, l->dbi_main, &key, &value, 0);
+        rc = put_version(l, txn);
     enum err err = rc ? lmdb_fault(fault, rc, "cannot create the queue")
                       : lmdb_state_save(l, txn, &l->state, fault);
     if (err) {
@@ -232,7 +244,7 @@ static enum err create_db(struct lmdb *l, struct fault *fault)
     remove_db(temporary);
     rc = make_folder(temporary, fault);
     if (!rc)
-        rc = open_env(l, temporary, fault);
+        rc = lmdb_open_env(l, temporary, fault);
     if (rc)
         return rc;
     rc = write_first(l, fault);
@@ -251,22 +263,40 @@ static enum err create_db(struct lmdb *l, struct fault *fault)
     return sync_path(l->folder, fault);
 }
 
+/* Before anything is written that an older waypost would not understand. */
+static enum err upgrade(struct lmdb *l, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+
+    if (!rc)
+        rc = put_version(l, txn);
+    if (!rc)
+        rc = mdb_txn_commit(txn);
+    else if (txn)
+        mdb_txn_abort(txn);
+    return rc ? lmdb_fault(fault, rc, "cannot write the queue's version") : ERR_OK;
+}
+
 static enum err check_contents(struct lmdb *l, struct fault *fault)
 {
+    uint64_t version = STORE_VERSION;
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
 
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue");
-    rc = open_dbis(l, txn, 0);
+    rc = lmdb_open_dbis(l, txn, 0);
     enum err err =
-        rc ? lmdb_fault(fault, rc, "cannot read the queue") : check_version(l, txn, fault);
+        rc ? lmdb_fault(fault, rc, "cannot read the queue") : check_version(l, txn, &version, fault);
     if (!err)
         err = load_state(l, txn, fault);
     if (err)
         mdb_txn_abort(txn);
     else
         mdb_txn_commit(txn); /* keeps the handles */
+    if (!err && version < STORE_VERSION && !l->read_only)
+        err = upgrade(l, fault);
     return err;
 }
 
@@ -290,9 +320,11 @@ enum err lmdb_env_open(struct lmdb *l, struct fault *fault)
     int dead;
 
     if (!rc)
-        rc = open_env(l, l->db, fault);
+        rc = lmdb_open_env(l, l->db, fault);
     if (!rc)
         rc = check_contents(l, fault);
+    if (!rc)
+        l->last_txn = lmdb_last_txn(l);
     if (!rc && !l->read_only)
         mdb_reader_check(l->env, &dead); /* of processes that were killed: they pin pages */
     return rc;

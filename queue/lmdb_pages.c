@@ -1,6 +1,6 @@
 /*
- * lmdb_pages.c - the writer's work in pages, between the batches: counting
- * lanes after the start, and writing out mail that has sat in a window too long.
+ * lmdb_pages.c - the writer's work in pages, between the batches: indexing and
+ * counting after the start, and writing out mail that has sat in a window too long.
  *
  * A page is small enough that nobody waits for it for more than some
  * milliseconds, so that neither a start with a million messages nor a change of
@@ -11,10 +11,22 @@
 #include "relay/base/clock.h"
 
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
+#define RECOVER_RETRY_MS 1000
 
 static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
 
-bool pages_waiting(const struct lmdb *l) { return l->changes || !l->scan_done; }
+static bool can_recover(const struct lmdb *l)
+{
+    return l->is_recovering && clock_mono_ms() >= l->recover_ms;
+}
+
+bool pages_waiting(struct lmdb *l) { return l->changes || !l->scan_done || can_recover(l); }
+
+/* A commit costs the same whatever is in it: many at once, unless somebody waits. */
+size_t pages_size(struct lmdb *l)
+{
+    return l->backlog || atomic_load(&l->waiting) > 0 ? LMDB_PAGE : LMDB_PAGE_IDLE;
+}
 
 /* ---- counting ------------------------------------------------------------------------ */
 
@@ -81,7 +93,7 @@ static void scan_page(struct lmdb *l)
 {
     MDB_txn *txn = NULL;
 
-    if (mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
+    if (!l->env || mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
         return;
     int rc = scan_records(l, txn);
     mdb_txn_abort(txn);
@@ -100,6 +112,8 @@ static int64_t fresh_low(struct lmdb *l, const struct part *part)
         int64_t ms = msgid_wall_ms(&part->id);
         low = ms < low ? ms : low;
     }
+    if (l->is_recovering && msgid_wall_ms(&l->recover_at) < low)
+        low = msgid_wall_ms(&l->recover_at);
     return low;
 }
 
@@ -107,10 +121,10 @@ static int64_t fresh_low(struct lmdb *l, const struct part *part)
 static void collect_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
 {
     struct part *part;
-    size_t n = 0;
+    size_t n = 0, max = pages_size(l);
 
     pthread_mutex_lock(&l->lock);
-    for (part = l->oldest; part && n < LMDB_PAGE; part = part->newer, n++) {
+    for (part = l->oldest; part && n < max; part = part->newer, n++) {
         if ((uint64_t)part->made_ms + l->tuning.spill_ms > now_ms)
             break;
         batch_spill(l, part);
@@ -188,11 +202,24 @@ static void write_out(struct lmdb *l, uint64_t now_ms)
     }
 }
 
+static void recover(struct lmdb *l)
+{
+    struct fault fault;
+    enum err rc = recover_page(l, pages_size(l), &fault);
+
+    if (!rc)
+        return;
+    l->recover_ms = clock_mono_ms() + RECOVER_RETRY_MS;
+    space_failed(l, rc, &fault);
+}
+
 uint64_t pages_wait_ms(struct lmdb *l)
 {
     pthread_mutex_lock(&l->lock);
     bool has_fresh = l->oldest;
     pthread_mutex_unlock(&l->lock);
+    if (l->is_recovering)
+        return RECOVER_RETRY_MS;
     return has_fresh ? tick_ms(l) : UINT64_MAX;
 }
 
@@ -200,6 +227,8 @@ void pages_run(struct lmdb *l)
 {
     uint64_t now_ms = clock_mono_ms();
 
+    if (can_recover(l))
+        recover(l);
     if (l->changes)
         change_page(l);
     else if (!l->scan_done)

@@ -117,7 +117,7 @@ static int list_some(struct lmdb *l, MDB_txn *txn, struct store_list *list, stru
 static int list_page(struct lmdb *l, struct store_list *list, struct msgid *after)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_look_begin(l, &txn);
 
     if (rc)
         return rc;
@@ -131,7 +131,7 @@ static int list_page(struct lmdb *l, struct store_list *list, struct msgid *afte
         }
         rc = MDB_NOTFOUND;
     }
-    mdb_txn_abort(txn);
+    lmdb_look_end(l, txn);
     return rc;
 }
 
@@ -165,13 +165,13 @@ static enum err run_get(struct lmdb *l, struct store_request *request)
 {
     struct store_get *get = (struct store_get *)(void *)request;
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_look_begin(l, &txn);
 
     if (rc)
         return lmdb_fault(&request->fault, rc, "cannot read the queue");
     enum err err =
         lmdb_load_message(l, txn, &get->id, get->with_content, &get->message, &request->fault);
-    mdb_txn_abort(txn);
+    lmdb_look_end(l, txn);
     return err;
 }
 
@@ -269,7 +269,7 @@ static enum err add_oldest(struct lmdb *l, struct store_lanes *lanes, struct fau
 {
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_look_begin(l, &txn);
 
     if (!rc)
         rc = mdb_cursor_open(txn, l->dbi_due, &cursor);
@@ -282,7 +282,7 @@ static enum err add_oldest(struct lmdb *l, struct store_lanes *lanes, struct fau
     if (cursor)
         mdb_cursor_close(cursor);
     if (txn)
-        mdb_txn_abort(txn);
+        lmdb_look_end(l, txn);
     return rc ? lmdb_fault(fault, rc, "cannot read the queue's index") : ERR_OK;
 }
 

@@ -138,6 +138,27 @@ static enum err get_slice(struct lmdb *l, MDB_txn *txn, const struct msgid *id, 
     return ERR_OK;
 }
 
+enum err lmdb_last_id(struct lmdb *l, struct msgid *out_id, struct fault *fault)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    int rc = l->env ? mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
+
+    memset(out_id, 0, sizeof(*out_id));
+    if (!rc)
+        rc = mdb_cursor_open(txn, l->dbi_msg, &cursor);
+    if (!rc)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    if (!rc && key.mv_size >= MSGID_BYTES)
+        memcpy(out_id->bytes, key.mv_data, MSGID_BYTES);
+    if (cursor)
+        mdb_cursor_close(cursor);
+    if (txn)
+        mdb_txn_abort(txn);
+    return rc && rc != MDB_NOTFOUND ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
+}
+
 enum err lmdb_load(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct envelope *envelope,
                    struct record_content *content, struct fault *fault)
 {

@@ -1,7 +1,7 @@
 /*
  * lmdb_recover.c - what an open does before anybody may ask: mail that was only
- * in memory gets its index entries, the lanes are found, side files without a
- * record go.
+ * in memory gets its index entries (when it is much, the rest of it later, in
+ * pages), the lanes are found, side files without a record go.
  */
 #include "queue/lmdb_store.h"
 
@@ -11,38 +11,53 @@
 
 /* ---- mail that had no index entries ---------------------------------------------------- */
 
+#define AT_OPEN 4096 /* messages looked at before the open returns; the rest goes in pages */
+
 struct recovery {
+    struct msgid *ids;
+    size_t count, max;
     struct msgid after;
-    struct msgid ids[LMDB_PAGE];
-    size_t count;
     bool is_last;
 };
 
 static enum err next_ids(struct lmdb *l, struct recovery *recovery, struct fault *fault)
 {
-    struct msgid start = recovery->after;
+    struct msgid start = l->recover_at;
     MDB_cursor *cursor = NULL;
     MDB_val key = { MSGID_BYTES, start.bytes }, value;
     int rc = mdb_cursor_open(l->batch.txn, l->dbi_msg, &cursor);
 
-    recovery->count = 0;
     if (!rc)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (; !rc && recovery->count < LMDB_PAGE;
+    for (; !rc && recovery->count < recovery->max;
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid *id = &recovery->ids[recovery->count];
         if (key.mv_size != MSGID_BYTES)
             continue;
         memcpy(id->bytes, key.mv_data, MSGID_BYTES);
-        if (msgid_cmp(id, &recovery->after) > 0)
+        if (msgid_cmp(id, &l->recover_last) > 0)
+            rc = MDB_NOTFOUND; /* accepted since */
+        else if (msgid_cmp(id, &start) > 0)
             recovery->count++;
+        if (rc)
+            break;
     }
     if (cursor)
         mdb_cursor_close(cursor);
-    if (recovery->count > 0)
-        recovery->after = recovery->ids[recovery->count - 1];
+    recovery->after = recovery->count > 0 ? recovery->ids[recovery->count - 1] : start;
     recovery->is_last = rc == MDB_NOTFOUND;
     return rc && !recovery->is_last ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
+}
+
+/* After the clock was set back a message accepted since may have an older id. */
+static bool is_in_window(struct lmdb *l, const struct msgid *id, struct str lane)
+{
+    pthread_mutex_lock(&l->lock);
+    struct lane *known = part_first(l, id) ? index_lane(l, lane, false) : NULL;
+    struct part *part = known ? part_find(l, id, known) : NULL;
+    bool in_window = part && !part->indexed;
+    pthread_mutex_unlock(&l->lock);
+    return in_window;
 }
 
 static enum err index_one(struct lmdb *l, const struct msgid *id, struct fault *fault)
@@ -60,8 +75,12 @@ static enum err index_one(struct lmdb *l, const struct msgid *id, struct fault *
         batch_quarantine(l, id, fault->text);
     if (rc == ERR_CORRUPT || rc == ERR_VERSION)
         rc = ERR_OK;
-    for (size_t i = 0; i < count && !rc; i++)
+    for (size_t i = 0; i < count && !rc; i++) {
+        if (is_in_window(l, id, keys[i].lane))
+            continue;
         rc = lmdb_put_due(l, l->batch.txn, &envelope, keys[i], fault);
+        batch_due(l, keys[i].lane, keys[i].due_at);
+    }
     envelope_clear(&envelope);
     return rc;
 }
@@ -78,9 +97,22 @@ static enum err index_page(struct lmdb *l, struct recovery *recovery, struct fau
     /* A crash from here on goes on from here. */
     if (recovery->count > 0)
         l->batch.state.fresh_low_ms = msgid_wall_ms(&recovery->after);
-    if (!rc)
+    if (!rc && recovery->count > 0)
         return batch_commit(l, fault);
     batch_abort(l);
+    return rc;
+}
+
+enum err recover_page(struct lmdb *l, size_t max, struct fault *fault)
+{
+    struct recovery recovery = { .max = max, .ids = mem_alloc(max * sizeof(struct msgid)) };
+    enum err rc = index_page(l, &recovery, fault);
+
+    if (!rc) {
+        l->recover_at = recovery.after;
+        l->is_recovering = !recovery.is_last;
+    }
+    free(recovery.ids);
     return rc;
 }
 
@@ -96,15 +128,17 @@ static struct msgid below(int64_t ms)
     return id;
 }
 
+/* What was accepted in the last half minute before a crash may be more than
+ * anybody wants to wait for: the first of it is indexed now, the rest between the
+ * batches of the writer, while what is indexed leaves already. */
 static enum err index_fresh(struct lmdb *l, struct fault *fault)
 {
-    struct recovery *recovery = mem_alloc(sizeof(*recovery));
-    enum err rc = ERR_OK;
-
-    recovery->after = below(l->state.fresh_low_ms);
-    while (!rc && !recovery->is_last)
-        rc = index_page(l, recovery, fault);
-    free(recovery);
+    l->recover_at = below(l->state.fresh_low_ms);
+    memset(l->recover_last.bytes, 0xFF, MSGID_BYTES);
+    l->is_recovering = true;
+    enum err rc = recover_page(l, AT_OPEN, fault);
+    if (!rc && l->is_recovering)
+        rc = lmdb_last_id(l, &l->recover_last, fault);
     return rc;
 }
 
@@ -209,8 +243,9 @@ enum err lmdb_recover(struct lmdb *l, struct fault *fault)
         rc = index_lanes(l, fault);
     if (!rc && !l->read_only)
         rc = remove_orphans(l, fault);
-    /* All that is there is indexed now; what comes next has younger ids, and is
+    /* When all that is there is indexed: what comes next has younger ids, and is
      * indexed at once where it has not. */
-    l->state.fresh_low_ms = l->wall_us() / 1000;
+    if (!l->is_recovering)
+        l->state.fresh_low_ms = l->wall_us() / 1000;
     return rc;
 }

@@ -21,7 +21,8 @@
 
 #define LMDB_CHUNK 4080 /* one page: a larger value needs a run of free pages to be found */
 #define LMDB_DUE_KEY_MAX (LANE_MAX + 1 + 1 + 8 + MSGID_BYTES)
-#define LMDB_PAGE 256 /* messages changed, counted or recovered in one transaction */
+#define LMDB_PAGE 256       /* messages changed, counted or recovered in one transaction */
+#define LMDB_PAGE_IDLE 1024 /* while no accept or settle waits for it */
 
 /* ---- the index in memory (lmdb_index.c) ---------------------------------- */
 
@@ -87,6 +88,7 @@ struct lmdb_state {
     uint64_t queued_bytes;
     uint64_t messages;
     uint64_t queued, held; /* recipients */
+    uint64_t routes;       /* all lanes are as these would have them; 0: maybe not */
 };
 
 /* ---- one write transaction ([w], lmdb_batch.c) ------------------------------ */
@@ -133,7 +135,9 @@ struct lmdb_tuning {
 struct lmdb {
     struct store store;
     char *folder, *bodies, *db;
-    MDB_env *env;
+    MDB_env *env;              /* NULL: given up, to be opened anew */
+    pthread_rwlock_t env_lock; /* other threads look under it; [w] changes env under it */
+    uint64_t last_txn;         /* [w] the last commit that succeeded */
     MDB_dbi dbi_main, dbi_msg, dbi_content, dbi_due;
     int lock_fd;
     bool read_only;
@@ -161,6 +165,9 @@ struct lmdb {
     struct writer_accept *accepts;                 /* [w] */
     size_t accept_count, accept_cap;
     struct buf scratch;                          /* [w] */
+    struct msgid recover_at, recover_last;       /* [w] indexed up to here; and to do */
+    bool is_recovering;                          /* [w] */
+    uint64_t recover_ms;                         /* [w] not before: the last page failed */
     struct msgid scan_at;                        /* [w] counted up to here */
     bool scan_done;                              /* [w] writes under lock, read by both */
     uint64_t checked_ms, spilled_ms, readers_ms; /* [w] when last */
@@ -192,6 +199,16 @@ enum err lmdb_open(const struct store_options *options, const struct lmdb_tuning
 /* ---- lmdb_env.c ---- */
 enum err lmdb_env_open(struct lmdb *l, struct fault *fault);
 void lmdb_env_close(struct lmdb *l);
+enum err lmdb_open_env(struct lmdb *l, const char *path, struct fault *fault);
+int lmdb_open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags);
+
+/* ---- lmdb_look.c ---- */
+/* A look from another thread than the writer's; with 0 it has to be ended. */
+int lmdb_look_begin(struct lmdb *l, MDB_txn **out_txn);
+void lmdb_look_end(struct lmdb *l, MDB_txn *txn);
+uint64_t lmdb_last_txn(const struct lmdb *l);
+enum err lmdb_reopen(struct lmdb *l, struct fault *fault); /* [w] */
+
 enum err lmdb_fault(struct fault *fault, int rc, const char *words);
 enum err lmdb_state_save(struct lmdb *l, MDB_txn *txn, const struct lmdb_state *state,
                          struct fault *fault);
@@ -210,6 +227,7 @@ struct due_key *lmdb_due_keys(const struct envelope *envelope, struct arena *are
                               size_t *out_count);
 bool lmdb_due_has(const struct due_key *keys, size_t count, struct due_key key);
 /* Loads into an initialised envelope; the bytes are copied into its arena. */
+enum err lmdb_last_id(struct lmdb *l, struct msgid *out_id, struct fault *fault); /* nil: empty */
 enum err lmdb_load(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct envelope *envelope,
                    struct record_content *content, struct fault *fault);
 /* Record and content as a message. */
@@ -279,8 +297,9 @@ enum err apply_keys(struct lmdb *l, const struct envelope *envelope, const struc
                     size_t before_count, struct fault *fault);
 
 /* ---- lmdb_pages.c: work in pages between the batches ---- */
-bool pages_waiting(const struct lmdb *l);
+bool pages_waiting(struct lmdb *l);
 void pages_run(struct lmdb *l);
+size_t pages_size(struct lmdb *l); /* messages that may be worked on in one page now */
 uint64_t pages_wait_ms(struct lmdb *l); /* until mail in memory should be written out */
 
 /* ---- lmdb_change.c ---- */
@@ -299,6 +318,7 @@ void lmdb_job_done(struct lmdb *l);
 
 /* ---- lmdb_recover.c ---- */
 enum err lmdb_recover(struct lmdb *l, struct fault *fault);
+enum err recover_page(struct lmdb *l, size_t max, struct fault *fault); /* while is_recovering */
 
 /* ---- lmdb_space.c ([w]) ---- */
 enum err space_open(struct lmdb *l, const struct store_options *options, struct fault *fault);

@@ -228,7 +228,8 @@ static void check_readers(struct lmdb *l)
     if (now_ms - l->readers_ms < READERS_MS)
         return;
     l->readers_ms = now_ms;
-    mdb_reader_check(l->env, &dead);
+    if (l->env)
+        mdb_reader_check(l->env, &dead);
 }
 
 static bool is_done(struct lmdb *l)

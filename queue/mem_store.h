@@ -44,6 +44,7 @@ struct store_mem {
     struct mem_entry *entries;
     struct mem_entry *first, *last;
     uint64_t queued, held;
+    uint64_t routes; /* the name of those that everything was moved by */
     store_ready_fn *ready;
     void *ready_arg;
 };

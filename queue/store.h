@@ -135,6 +135,12 @@ enum store_change_kind {
     STORE_RETRY,   /* due now; leased ones once they are settled as `later` */
     STORE_DROP,    /* no DSN */
     STORE_REROUTE, /* lane_of() says where it belongs now */
+    /* Local names that were held because they led nowhere (stage EXPAND): become the
+     * recipients that they lead to now, due now. Those that still lead nowhere stay. */
+    STORE_READDRESS,
+};
+struct store_address {
+    struct str address, lane;
 };
 /* Applied in pages, other requests in between. An error may leave the first pages
  * changed; what was changed is counted. A corrupt record can be dropped by its id. */
@@ -145,7 +151,14 @@ struct store_change {
     /* REROUTE: writes the lane for this sender and recipient; called on a store thread */
     void (*reroute)(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX]);
+    /* READDRESS: where this recipient leads now, in the arena; 0: nowhere. On a store thread. */
+    size_t (*readdress)(void *arg, const struct envelope *envelope,
+                        const struct recipient *recipient, struct arena *arena,
+                        const struct store_address **out_addresses);
     void *arg;
+    /* REROUTE of everything: a name for these routes. When all was moved by the same
+     * before, and nothing by others since, nothing is read. 0: has no name. */
+    uint64_t routes;
     struct msgid *ids;   /* out: the first of them, as many as fit into the caller's array */
     size_t ids_max;      /* 0: nobody asks */
     uint64_t recipients; /* out: how many were changed */

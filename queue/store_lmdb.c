@@ -22,6 +22,7 @@
  * What is on disk when the process dies, and what the next open does:
  *
  *   while the database is made       db.new, not db: made anew
+ *   before the folders are synced    nothing was promised yet: no queue, or an empty one
  *   side file written, no accept     a file without a record: removed
  *   before a commit's last write     the state before the batch; nothing of it was
  *                                    answered, so every client still has its mail and
@@ -40,6 +41,7 @@
  * Lanes are found by skipping through `due`; what each holds is counted after the
  * start, in pages.
  */
+#include "queue/lmdb_folder.h"
 #include "queue/lmdb_store.h"
 
 #include "relay/base/clock.h"
@@ -142,6 +144,7 @@ static void close_backend(struct store *store)
     lmdb_env_close(l);
     mailbox_clear(&l->in);
     pthread_mutex_destroy(&l->lock);
+    pthread_rwlock_destroy(&l->env_lock);
     store_clear(store);
     arena_clear(&batch->arena);
     free(batch->effects);
@@ -207,6 +210,7 @@ static struct lmdb *lmdb_new(const struct store_options *options, const struct l
     arena_init(&l->batch.arena);
     mailbox_init(&l->in, NULL, NULL);
     pthread_mutex_init(&l->lock, NULL);
+    pthread_rwlock_init(&l->env_lock, NULL);
     return l;
 }
 
@@ -216,6 +220,8 @@ enum err lmdb_open(const struct store_options *options, const struct lmdb_tuning
     struct lmdb *l = lmdb_new(options, tuning);
     enum err rc = lmdb_env_open(l, fault);
 
+    if (!rc && !l->read_only)
+        rc = folder_sync_up(l->folder, fault);
     if (!rc)
         rc = lmdb_recover(l, fault);
     if (!rc)

@@ -161,6 +161,32 @@ static void mem_unclaim(struct store *store, struct claim *claims)
     pthread_mutex_unlock(&mem->lock);
 }
 
+/* The recipients may have become more. */
+static void fit_entry(struct mem_entry *entry, size_t before)
+{
+    size_t count = entry->message->envelope.recipient_count;
+
+    entry->leased = mem_realloc(entry->leased, count + 1);
+    entry->retry = mem_realloc(entry->retry, count + 1);
+    for (size_t i = before; i < count; i++)
+        entry->leased[i] = entry->retry[i] = false;
+}
+
+static bool change_recipient(struct store_mem *mem, struct store_change *request,
+                             struct mem_entry *entry, struct envelope *envelope, size_t i)
+{
+    struct recipient *r = &envelope->recipients[i];
+    char lane[LANE_MAX];
+
+    if (request->kind == STORE_READDRESS)
+        return rules_readdress(request, envelope, i, now_s(mem));
+    if (!rules_change(request, envelope, r, entry->leased[i], now_s(mem), lane))
+        return false;
+    r->lane = arena_str(&envelope->arena, r->lane);
+    entry->retry[i] = request->kind == STORE_RETRY && entry->leased[i];
+    return true;
+}
+
 static void change_entry(struct store_mem *mem, struct store_change *request,
                          struct mem_entry *entry)
 {
@@ -169,15 +195,12 @@ static void change_entry(struct store_mem *mem, struct store_change *request,
 
     mem_entry_open(mem, entry);
     struct envelope *envelope = mem_entry_own(entry);
-    for (size_t i = 0; i < envelope->recipient_count; i++) {
-        struct recipient *r = &envelope->recipients[i];
-        char lane[LANE_MAX];
-        if (!rules_change(request, envelope, r, entry->leased[i], now_s(mem), lane))
-            continue;
-        r->lane = arena_str(&envelope->arena, r->lane);
-        entry->retry[i] = request->kind == STORE_RETRY && entry->leased[i];
-        changed++;
-    }
+    size_t before_count = envelope->recipient_count;
+    mem->queued_bytes -= mem_cost(before);
+    for (size_t i = 0; i < before_count; i++)
+        changed += change_recipient(mem, request, entry, envelope, i);
+    mem->queued_bytes += mem_cost(entry->message);
+    fit_entry(entry, before_count);
     request->recipients += changed;
     if (changed > 0 && request->messages < request->ids_max)
         request->ids[request->messages] = entry->id;
@@ -193,7 +216,10 @@ static void mem_change(struct store *store, struct store_change *request)
     struct store_mem *mem = mem_of(store);
 
     pthread_mutex_lock(&mem->lock);
-    for (struct mem_entry *entry = mem->first, *next; entry; entry = next) {
+    bool is_done = request->routes && request->routes == mem->routes;
+    if (request->routes)
+        mem->routes = request->routes;
+    for (struct mem_entry *entry = mem->first, *next; entry && !is_done; entry = next) {
         next = entry->next;
         if (rules_matches(&request->filter, &entry->message->envelope))
             change_entry(mem, request, entry);

@@ -162,8 +162,68 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
         return true;
     case STORE_REROUTE:
         return move_lane(change, envelope, recipient, lane);
+    case STORE_READDRESS:
+        break; /* rules_readdress does it: there may be more recipients afterwards */
     }
     return false;
+}
+
+static bool has_address(const struct envelope *envelope, struct str address)
+{
+    for (size_t i = 0; i < envelope->recipient_count; i++)
+        if (str_eq(envelope->recipients[i].address, address))
+            return true;
+    return false;
+}
+
+/* Held for want of an address, not by an operator. */
+static bool waits_for_address(const struct recipient *recipient)
+{
+    return recipient->state == RECIPIENT_HELD && recipient->stage == STAGE_EXPAND &&
+           recipient->attempts == 0;
+}
+
+static void give_address(struct envelope *envelope, struct recipient *recipient,
+                         const struct store_address *to, int64_t now_s)
+{
+    release(recipient, now_s);
+    recipient->address = arena_str(&envelope->arena, to->address);
+    recipient->lane = arena_str(&envelope->arena, to->lane);
+    recipient->stage = STAGE_SERVICE;
+    recipient->kind = CLASS_NONE;
+    recipient->cause = recipient->fix = STR_EMPTY;
+}
+
+bool rules_readdress(const struct store_change *change, struct envelope *envelope, size_t index,
+                     int64_t now_s)
+{
+    const struct recipient was = envelope->recipients[index];
+    const struct store_address *to = NULL;
+    bool is_given = false;
+
+    if (!waits_for_address(&was) || !rules_recipient_matches(&change->filter, &was))
+        return false;
+    size_t count = change->readdress(change->arg, envelope, &was, &envelope->arena, &to);
+    for (size_t i = 0; i < count; i++) {
+        bool is_own = str_eq(to[i].address, was.address); /* the mailbox elsewhere */
+        if (!is_own && has_address(envelope, to[i].address))
+            continue;
+        if (!is_given) {
+            give_address(envelope, &envelope->recipients[index], &to[i], now_s);
+            is_given = true;
+            continue;
+        }
+        struct recipient *added = envelope_add(envelope, to[i].address);
+        struct str address = added->address;
+        *added = was;
+        added->address = address;
+        give_address(envelope, added, &to[i], now_s);
+    }
+    if (count > 0 && !is_given) { /* others of the message stand for it */
+        envelope->recipients[index].state = RECIPIENT_DELIVERED;
+        envelope->recipients[index].said = STR("the same address is another recipient");
+    }
+    return count > 0;
 }
 
 bool rules_is_open(const struct envelope *envelope)

@@ -32,6 +32,11 @@ bool rules_is_by_id(const struct store_filter *filter);
 bool rules_change(const struct store_change *change, const struct envelope *envelope,
                   struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX]);
 
+/* STORE_READDRESS for the recipient at `index`: it gets the first address that the
+ * message does not have yet, others are added at the end. True when it was changed. */
+bool rules_readdress(const struct store_change *change, struct envelope *envelope, size_t index,
+                     int64_t now_s);
+
 /* Is any recipient still queued or held? */
 bool rules_is_open(const struct envelope *envelope);
 /* Bytes of disk a message takes, near enough for the quota. */
