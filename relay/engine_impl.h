@@ -132,6 +132,9 @@ void engine_flush(void *arg, struct str lane);
 void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX]);
 
+/* engine_rest.c: code, constants and heap that only starting used */
+void engine_rest(void);
+
 /* engine_alive.c: telling the service manager that we live */
 void engine_alive_start(struct engine *engine);
 void engine_alive_stop(struct engine *engine);

@@ -55,7 +55,7 @@ homes_of() {
     uthash.h | utlist.h) echo "any" ;; # header only, no types of its own
     sys/* | netinet/* | arpa/* | net/* | linux/*) echo "any" ;;
     assert.h | ctype.h | dirent.h | dlfcn.h | endian.h | errno.h | fcntl.h | fnmatch.h | getopt.h | glob.h | \
-        grp.h | ifaddrs.h | inttypes.h | libgen.h | limits.h | locale.h | math.h | netdb.h | \
+        grp.h | ifaddrs.h | inttypes.h | libgen.h | limits.h | link.h | locale.h | malloc.h | math.h | netdb.h | \
         poll.h | pthread.h | pwd.h | regex.h | sched.h | semaphore.h | signal.h | stdalign.h | \
         stdarg.h | stdatomic.h | stdbool.h | stddef.h | stdint.h | stdio.h | stdlib.h | \
         stdnoreturn.h | string.h | strings.h | syslog.h | sysexits.h | termios.h | time.h | \
