@@ -387,6 +387,7 @@ static enum err run(struct engine *engine, struct fault *fault)
     engine_alive_start(engine);
     engine_say_problems(engine);
     engine_move_mail(engine); /* the routes may have changed while we were not running */
+    engine_expand_held(engine);
     engine_rest();
     loop_run(engine->loops[0].loop);
     join_threads(engine);

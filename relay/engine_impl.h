@@ -122,6 +122,8 @@ void engine_tell(struct engine_loop *own, engine_loop_fn *fn, void *arg);
 void engine_reload(struct engine *engine);
 /* What waits under other rules moves to the lanes that the ones in force give. */
 void engine_move_mail(struct engine *engine);
+/* engine_expand.c: local names that are held because they led nowhere, tried again */
+void engine_expand_held(struct engine *engine);
 /* What works, but not for long or not for all, by alarm. */
 void engine_say_problems(struct engine *engine);
 void engine_reload_free(struct engine *engine); /* the one under way, if any */

@@ -12,6 +12,21 @@ struct retired {
 
 #define RETIRE_LOOK_MS 5000
 
+static void expand_held(struct engine_loop *first, void *arg)
+{
+    (void)arg;
+    if (!first->engine->is_stopping)
+        engine_expand_held(first->engine);
+}
+
+/* On any loop: what waits for an address may have one now. */
+static void aliases_changed(void *arg)
+{
+    struct engine *engine = arg;
+
+    engine_tell(&engine->loops[0], expand_held, NULL);
+}
+
 static struct intake_options intake_options_of(const struct engine_loop *own,
                                                const struct setup *setup)
 {
@@ -24,6 +39,9 @@ static struct intake_options intake_options_of(const struct engine_loop *own,
         .header_max = setup->conf->limits.header_size,
         .hops_max = setup->conf->limits.hops,
         .received_user = setup->conf->received_user,
+        .locals = setup->locals,
+        .aliases_changed = aliases_changed,
+        .aliases_arg = own->engine,
     };
 }
 

@@ -68,6 +68,8 @@ static void applied(struct engine_loop *first, void *arg)
     if (engine->mail_to_move && !engine->is_stopping)
         engine_move_mail(engine);
     engine->mail_to_move = false;
+    if (!engine->is_stopping)
+        engine_expand_held(engine);
     reload_over(engine);
 }
 
@@ -164,6 +166,12 @@ void engine_say_problems(struct engine *engine)
     if (tls && *tls_server_problem(tls))
         engine_say(engine, STAGE_ALARM, HOP_ALARM, STR("clients may refuse the certificate"),
                    str_of(tls_server_problem(tls)));
+    if (engine->setup->alias_words.len)
+        engine_say(engine, STAGE_ALARM, HOP_ALARM,
+                   engine->setup->aliases_err
+                       ? STR("the alias file has errors")
+                       : STR("something in the alias file is not done here"),
+                   engine->setup->alias_words);
 }
 
 /* A change that only a restart brings into force is not passed over in silence. */
@@ -201,6 +209,8 @@ static void put_in_force(struct engine *engine, struct setup *setup)
     struct setup *before = engine->setup;
 
     auth_set_users(engine->auth, setup->users);
+    if (setup->aliases_err && str_eq(conf->aliases.file, before->conf->aliases.file))
+        locals_keep_table(setup->locals, before->locals);
     engine_fit_caps(engine, setup);
     tracelog_set(engine->tracelog, conf->queue.trace_size, conf->queue.trace_age_s);
     engine_sockets_prune(engine, conf);

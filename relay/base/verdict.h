@@ -36,7 +36,8 @@
     X(QUIT, "quit", "QUIT")                                                                        \
     X(SETTLE, "settle", "what came of it was recorded")                                            \
     X(DSN, "dsn", "a delivery status notification was made")                                       \
-    X(ALARM, "alarm", "something an operator must look at")
+    X(ALARM, "alarm", "something an operator must look at")                                        \
+    X(EXPAND, "expand", "a local name became the addresses it leads to")
 
 enum stage {
 #define X(name, word, help) STAGE_##name,

@@ -323,6 +323,8 @@ static struct smtp_server *machine_new(const struct session *session)
     options.auth_needs_tls = !service->auth_in_clear;
     options.mechanisms = mechanisms_of(service);
     options.auth_required = service->auth_required && !session->access.is_trusted;
+    /* What comes from here may name its people without a domain; intake completes them. */
+    options.bare_addresses |= session->access.is_trusted;
     return smtp_server_new(&options, loop_now_ms(service->loop));
 }
 

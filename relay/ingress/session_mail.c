@@ -136,6 +136,7 @@ void session_data(struct session *session)
         .tls = str_of(session->tls_words),
         .session = session->number,
         .is_submission = true,
+        .is_local_origin = session->access.is_trusted,
         .from_ok = from_ok,
         .from_arg = session,
     };

@@ -14,6 +14,7 @@ static void arrival_free(struct arrival *arrival)
     message_unref(&arrival->message);
     if (arrival->keyring)
         keyring_unref(&arrival->keyring);
+    locals_unref(&arrival->locals);
     buf_clear(&arrival->head_raw);
     buf_clear(&arrival->head);
     buf_clear(&arrival->signatures);
@@ -48,15 +49,18 @@ struct arrival *arrival_begin(struct intake *intake, const struct envelope *enve
     arrival->began_us = loop_wall_us(intake->loop);
     arrival->message = message_new();
     envelope_copy(&arrival->message->envelope, envelope);
-    arrival->message->envelope.id = loop_msgid(intake->loop);
+    arrival->message->envelope.id = facts->id ? *facts->id : loop_msgid(intake->loop);
     arrival->message->envelope.arrived_us = arrival->began_us;
     arena_init(&arrival->arena);
     arrival->facts = *facts;
     arrival->facts.with = arena_str(&arrival->arena, facts->with);
     arrival->facts.tls = arena_str(&arrival->arena, facts->tls);
     arrival->facts.client_address = arena_str(&arrival->arena, facts->client_address);
+    arrival->facts.submitter = arena_str(&arrival->arena, facts->submitter);
     if (intake->options.keyring)
         arrival->keyring = keyring_ref(intake->options.keyring);
+    if (intake->options.locals)
+        arrival->locals = locals_ref(intake->options.locals);
     arrival->folder = store_folder(intake->options.store);
     header_scan_init(&arrival->scan);
     buf_init(&arrival->head_raw, intake->options.header_max + (64U << 10));
@@ -230,7 +234,8 @@ static void accept_done(struct store_request *request)
     struct arrival *arrival = container_of(accept, struct arrival, accept);
 
     arrival->busy = false;
-    if (request->err) {
+    /* Handed in again after a crash: it is the same message. */
+    if (request->err && !(request->err == ERR_EXISTS && arrival->facts.id)) {
         arrival->fault = request->fault;
         arrival_refuse_store(arrival, request->err);
     }
@@ -291,6 +296,30 @@ static void make_done(struct job *job)
     arrival_hand_over(arrival);
 }
 
+static void arrival_mend_and_make(struct arrival *arrival)
+{
+    if (arrival->refusal.code || !arrival_mend(arrival)) {
+        arrival_hand_over(arrival);
+    } else if (arrival_needs_worker(arrival)) {
+        bool has_file = arrival->writer && body_writer_has_file(arrival->writer);
+        arrival_post(arrival, has_file ? POOL_DISK : POOL_SIGN, make_run, make_done);
+    } else {
+        arrival_seal(arrival);
+        arrival_hand_over(arrival);
+    }
+}
+
+static void follow_run(struct job *job) { arrival_follow(container_of(job, struct arrival, job)); }
+
+static void follow_done(struct job *job)
+{
+    struct arrival *arrival = container_of(job, struct arrival, job);
+
+    arrival->busy = false;
+    arrival_take_led(arrival);
+    arrival_mend_and_make(arrival);
+}
+
 static void arrival_end_either(struct arrival *arrival, const struct arrival_end *end)
 {
     arrival->end = *end;
@@ -304,15 +333,12 @@ static void arrival_end_either(struct arrival *arrival, const struct arrival_end
         else
             buf_cstr(&arrival->head_raw, "\r\n");
     }
-    if (arrival->refusal.code || !arrival_mend(arrival)) {
-        arrival_hand_over(arrival);
-    } else if (arrival_needs_worker(arrival)) {
-        bool has_file = arrival->writer && body_writer_has_file(arrival->writer);
-        arrival_post(arrival, has_file ? POOL_DISK : POOL_SIGN, make_run, make_done);
-    } else {
-        arrival_seal(arrival);
-        arrival_hand_over(arrival);
-    }
+    if (!arrival->refusal.code)
+        arrival_qualify_sender(arrival);
+    if (!arrival->refusal.code && arrival_has_locals(arrival))
+        arrival_post(arrival, POOL_DISK, follow_run, follow_done);
+    else
+        arrival_mend_and_make(arrival);
 }
 
 void arrival_end(struct arrival *arrival, const struct arrival_end *end, arrival_done_fn *done,

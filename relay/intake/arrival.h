@@ -27,6 +27,7 @@ struct arrival {
     struct arena arena; /* facts, and what fixup found */
     struct arrival_facts facts;
     struct keyring *keyring; /* a reference, as of the beginning */
+    struct locals *locals;   /* the same; NULL: none */
     const char *folder;      /* the store's; workers read no options */
     unsigned era;            /* of the routes that gave its lanes */
     int64_t began_us;
@@ -42,6 +43,11 @@ struct arrival {
     arrival_room_fn *room;
     void *room_arg;
     struct reply refusal; /* code 0: none so far */
+
+    /* finding out where local names lead */
+    struct local_result *led; /* one for each recipient; `found` NULL: not a local one */
+    enum locals_news news;
+    struct str news_words;
 
     /* making */
     struct arrival_end end;
@@ -66,6 +72,12 @@ struct arrival {
 /* arrival_head.c: mend and judge the header, lanes, From rights. False: refusal is set. */
 bool arrival_mend(struct arrival *arrival);
 void arrival_set_lanes(struct arrival *arrival);
+
+/* arrival_local.c: recipients of this machine's own become those that they lead to. */
+void arrival_qualify_sender(struct arrival *arrival);
+bool arrival_has_locals(const struct arrival *arrival);
+void arrival_follow(struct arrival *arrival);   /* blocks: on a worker */
+void arrival_take_led(struct arrival *arrival); /* on the loop: the new recipients, and hops */
 
 /* arrival_make.c: seal, convert, sign; runs on a worker. refusal is set when it fails. */
 void arrival_make(struct arrival *arrival);

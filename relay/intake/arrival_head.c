@@ -57,7 +57,8 @@ void arrival_set_lanes(struct arrival *arrival)
         lane_of(options->routes, options->route_count, envelope->sender, recipient->address, lane);
         recipient->lane = arena_str(&envelope->arena, str_of(lane));
         recipient->due_at = envelope->arrived_us / 1000000;
-        recipient->state = RECIPIENT_QUEUED;
+        if (recipient->state != RECIPIENT_HELD) /* it leads nowhere yet */
+            recipient->state = RECIPIENT_QUEUED;
     }
 }
 
@@ -87,10 +88,14 @@ bool arrival_mend(struct arrival *arrival)
         .user = options->received_user ? envelope->user : STR_EMPTY,
         .client_host = envelope->helo,
         .client_address = arrival->facts.client_address,
+        .submitter = arrival->facts.submitter,
         .from_fallback = from_fallback(arrival),
         .wall_us = arrival->began_us,
         .hops_max = options->hops_max,
         .add_missing = arrival->facts.is_submission,
+        .mailname = arrival->locals && arrival->facts.is_local_origin
+                        ? locals_mailname(arrival->locals)
+                        : STR_EMPTY,
     };
 
     if (fixup_header(buf_view(&arrival->head_raw), &fixup, envelope, &arrival->head,

@@ -11,15 +11,21 @@ struct intake *intake_new(struct loop *loop, const struct intake_options *option
     intake->options = *options;
     if (options->keyring)
         keyring_ref(options->keyring);
+    if (options->locals)
+        locals_ref(options->locals);
     return intake;
 }
 
 void intake_set(struct intake *intake, const struct intake_options *options)
 {
     struct keyring *before = intake->options.keyring;
+    struct locals *locals_before = intake->options.locals;
 
     intake->options = *options;
     intake->era++;
+    if (options->locals)
+        locals_ref(options->locals);
+    locals_unref(&locals_before);
     if (options->keyring)
         keyring_ref(options->keyring);
     if (before)
@@ -32,6 +38,7 @@ void intake_free(struct intake **intake)
         return;
     if ((*intake)->options.keyring)
         keyring_unref(&(*intake)->options.keyring);
+    locals_unref(&(*intake)->options.locals);
     free(*intake);
     *intake = NULL;
 }

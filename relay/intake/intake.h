@@ -14,6 +14,7 @@
 
 #include "dkim/keyring.h"
 #include "queue/store.h"
+#include "relay/intake/locals.h"
 #include "relay/mail/lane.h"
 #include "relay/mail/reply.h"
 #include "relay/net/loop.h"
@@ -29,7 +30,11 @@ struct intake_options {
     size_t route_count;
     size_t header_max;
     unsigned hops_max;
-    bool received_user; /* name the authenticated user in Received */
+    bool received_user;    /* name the authenticated user in Received */
+    struct locals *locals; /* NULL: no address is the machine's own */
+    /* The alias file was read again, with a new table in force; on the loop. May be NULL. */
+    void (*aliases_changed)(void *arg);
+    void *aliases_arg;
 };
 
 struct intake *intake_new(struct loop *loop, const struct intake_options *options);
@@ -42,8 +47,14 @@ struct arrival_facts {
     struct str with;           /* "ESMTPSA" ... (RFC 3848) */
     struct str tls;            /* for Received; empty: none */
     struct str client_address; /* for Received: "192.0.2.1" or "IPv6:..." */
+    struct str submitter;      /* a user of this machine, for Received: "joe, uid 1000" */
+    const struct msgid *id;    /* the id to give it; one that the store has already is there
+                                  and counts as stored. NULL: a new one */
     uint64_t session;          /* for hops */
     bool is_submission;        /* add missing fields */
+    /* From this machine or a trusted network: addresses without a domain are taken
+     * and completed, in the envelope and in the header. */
+    bool is_local_origin;
     /* May this From mailbox be used? NULL: any may. Called inside arrival_end(). */
     bool (*from_ok)(void *arg, struct str address, struct reply *out_refusal);
     void *from_arg;

@@ -29,6 +29,8 @@ enum {
     ENVELOPE_HAS_8BIT = 1 << 3,    /* the body really has bytes over 127 */
     ENVELOPE_TLS = 1 << 4,         /* arrived over TLS */
     ENVELOPE_DSN = 1 << 5,         /* it is a report of our own making */
+    ENVELOPE_LOCAL_SENDER =
+        1 << 6, /* the reverse-path was a name of this machine, without a domain */
 };
 
 /* QUEUED -> DELIVERED | FAILED, and QUEUED <-> HELD. Settled ones are kept in

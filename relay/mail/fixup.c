@@ -10,6 +10,7 @@
 #include "relay/mail/addr.h"
 #include "relay/mail/encode.h"
 #include "relay/mail/param.h"
+#include "relay/mail/qualify.h"
 #include "relay/mail/received.h"
 #include "relay/mail/signed.h"
 
@@ -371,6 +372,9 @@ enum err fixup_header(struct str in, const struct fixup_options *options,
         .charset = STR_EMPTY,
     };
 
+    if (options->mailname.len > 0)
+        fixup.in = qualify_block(fixup.in, options->mailname, options->from_fallback, arena,
+                                 &fixup.facts.changed);
     enum err rc = look_at_fields(&fixup);
     if (!rc)
         rc = check_counts(&fixup);

@@ -20,10 +20,13 @@ struct fixup_options {
     struct str user;           /* put into Received only when not empty */
     struct str client_host;    /* EHLO name, as said */
     struct str client_address; /* "192.0.2.1" or "IPv6:..." */
+    struct str submitter;      /* a user of this machine: "joe, uid 1000"; empty: none */
     struct str
         from_fallback; /* address for a missing From: the reverse-path, else postmaster@hostname */
     int64_t wall_us;
     unsigned hops_max; /* Received fields allowed */
+    /* Completes names without a domain in From, To and the like; empty: they stay as they are. */
+    struct str mailname;
     bool add_missing; /* Date, Message-ID, From (submission and trusted relay); a relayed DSN too */
 };
 

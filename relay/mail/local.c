@@ -172,14 +172,13 @@ static bool take_forward(struct walk *walk, struct str name, unsigned depth)
 
     if (!walk->rules->forward)
         return false;
-    if (!walk->rules->forward(walk->rules->forward_arg, name, walk->arena, &targets, &count,
-                              &why)) {
-        if (why.len)
-            walk->remark = why;
-        return false;
-    }
-    take_targets(walk, targets, count, ".forward", depth);
-    return true;
+    bool has =
+        walk->rules->forward(walk->rules->forward_arg, name, walk->arena, &targets, &count, &why);
+    if (why.len)
+        walk->remark = why;
+    if (has)
+        take_targets(walk, targets, count, ".forward", depth);
+    return has;
 }
 
 static void take_root(struct walk *walk, unsigned depth)

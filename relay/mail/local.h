@@ -21,7 +21,7 @@
 #define LOCAL_FOUND_MAX 1000 /* addresses that one name may lead to */
 
 /* The .forward of a local user: its targets, in the arena. False: there is none
- * that counts; *out_why (maybe empty) says why one that is there does not. Blocks. */
+ * that counts. *out_why (else left alone) says what was not heeded, and why. Blocks. */
 typedef bool local_forward_fn(void *arg, struct str name, struct arena *arena,
                               const struct alias_target **out_targets, size_t *out_count,
                               struct str *out_why);

@@ -66,6 +66,11 @@ void received_print(const struct fixup_options *options, const struct envelope *
         put_safe(out, options->user);
         buf_char(out, ')');
     }
+    if (options->submitter.len > 0) {
+        buf_cstr(out, "\r\n\t(by local user ");
+        put_safe(out, options->submitter);
+        buf_char(out, ')');
+    }
     msgid_print(&envelope->id, id);
     buf_printf(out, "\r\n\tid %s", id);
     if (names_recipient(envelope))
