@@ -13,14 +13,14 @@ static int64_t arrived_s(const struct envelope *envelope) { return envelope->arr
 static int64_t expires_at(const struct ruling_terms *terms, const struct envelope *envelope,
                           const struct recipient *recipient)
 {
-    return arrived_s(envelope) + recipient->held_lifetime_s + (int64_t)terms->lifetime_s;
+    return arrived_s(terms, envelope) + recipient->held_lifetime_s + (int64_t)terms->lifetime_s;
 }
 
 /* 0: no warning is to come. */
 static int64_t warns_at(const struct ruling_terms *terms, const struct envelope *envelope,
                         const struct recipient *recipient)
 {
-    int64_t at = arrived_s(envelope) + recipient->held_lifetime_s + (int64_t)terms->warn_after_s;
+    int64_t at = arrived_s(terms, envelope) + recipient->held_lifetime_s + (int64_t)terms->warn_after_s;
 
     if (recipient->warned || terms->warn_after_s == 0 ||
         at >= expires_at(terms, envelope, recipient))

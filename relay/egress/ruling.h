@@ -16,6 +16,8 @@ struct ruling_terms {
     struct backoff backoff;
     uint64_t lifetime_s;
     uint64_t warn_after_s; /* 0: never */
+    int64_t set_by_s;      /* the wall clock was set forward: mail from before ... */
+    int64_t set_at_s;      /* ... this moment is younger than it looks */
 };
 
 struct ruling {

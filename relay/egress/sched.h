@@ -66,6 +66,10 @@ void sched_ready(struct sched *sched, const char *lane, int64_t due_at);
 /* Operator: wake the dests of lanes that match (empty: all) and look again. */
 void sched_flush(struct sched *sched, struct str lane);
 
+/* The wall clock was set: look at it now, what is due by the new time is due. Mail
+ * from before grows no older by it, whether this was called or not. */
+void sched_clock_set(struct sched *sched);
+
 /* Stop taking new work; `idle` once nothing is under way. */
 void sched_drain(struct sched *sched, loop_fn *idle, void *arg);
 void sched_abort(struct sched *sched); /* end what is under way now; then drain's `idle` comes */

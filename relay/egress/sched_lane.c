@@ -76,6 +76,12 @@ static void look_at_clock(void *arg)
     lane_arm(sched);
 }
 
+void sched_clock_set(struct sched *sched)
+{
+    if (!sched->is_draining)
+        look_at_clock(sched);
+}
+
 void lane_arm(struct sched *sched)
 {
     struct loop *loop = sched->options.loop;

@@ -320,10 +320,14 @@ static struct settling *settling_new(struct sched_lane *lane, struct claim *clai
 
 static struct ruling_terms terms_of(const struct sched *sched)
 {
+    struct loop_wall_set set = loop_wall_set(sched->options.loop);
+
     return (struct ruling_terms){
         .backoff = sched->settings->backoff,
         .lifetime_s = sched->settings->lifetime_s,
         .warn_after_s = sched->settings->warn_after_s,
+        .set_by_s = set.forward_s,
+        .set_at_s = set.at_s,
     };
 }
 

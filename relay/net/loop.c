@@ -17,12 +17,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define WALL_SET_S 30 /* less is a correction: nothing that counts in seconds minds */
 #define DEFERRED_PER_RUN 100000 /* a pair that defers each other for ever must not stop time */
 
 /* Wall time is read once per turn; apart from the loop so that reading it is const. */
 struct loop_wall {
     uint64_t read_at_ms;
     int64_t us;
+    int64_t asleep_ms; /* how far boot time was ahead of monotonic time: suspended for so long */
+    struct loop_wall_set set;
 };
 
 struct loop_signal {
@@ -292,15 +295,46 @@ void loop_end_remove(struct loop_end *end)
 
 uint64_t loop_now_ms(const struct loop *loop) { return uv_now(&loop->uv); }
 
+static int64_t asleep_ms(void) { return (int64_t)(clock_boot_ms() - clock_mono_ms()); }
+
+/* `by_us`: how much further the wall clock went than this loop's. */
+static void notice_set(struct loop_wall *wall, int64_t by_us)
+{
+    int64_t asleep = asleep_ms(), by_s = (by_us - (asleep - wall->asleep_ms) * 1000) / 1000000;
+
+    wall->asleep_ms = asleep;
+    if (llabs(by_s) < WALL_SET_S)
+        return;
+    wall->set.times++;
+    wall->set.last_s = by_s;
+    if (by_s > 0)
+        wall->set.at_s = wall->us / 1000000 - by_s;
+    /* Set back again: what was added was not true. */
+    wall->set.forward_s = wall->set.forward_s + by_s > 0 ? wall->set.forward_s + by_s : 0;
+}
+
 int64_t loop_wall_us(const struct loop *loop)
 {
+    struct loop_wall *wall = loop->wall;
     uint64_t now = uv_now(&loop->uv);
+    int64_t before_us = wall->us, by_us;
 
-    if (loop->wall->us == 0 || loop->wall->read_at_ms != now) {
-        loop->wall->us = clock_wall_us();
-        loop->wall->read_at_ms = now;
-    }
-    return loop->wall->us;
+    if (before_us && wall->read_at_ms == now)
+        return before_us;
+    wall->us = clock_wall_us();
+    by_us = wall->us - before_us - (int64_t)(now - wall->read_at_ms) * 1000;
+    wall->read_at_ms = now;
+    if (!before_us)
+        wall->asleep_ms = asleep_ms();
+    else if (llabs(by_us) >= WALL_SET_S * 1000000)
+        notice_set(wall, by_us);
+    return wall->us;
+}
+
+struct loop_wall_set loop_wall_set(const struct loop *loop)
+{
+    (void)loop_wall_us(loop);
+    return loop->wall->set;
 }
 
 unsigned loop_index(const struct loop *loop) { return loop->options.index; }

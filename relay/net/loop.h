@@ -36,6 +36,15 @@ void loop_free(struct loop **loop);
 uint64_t loop_now_ms(const struct loop *loop); /* monotonic, cached per turn */
 int64_t loop_wall_us(const struct loop *loop); /* wall clock, cached per turn */
 static inline int64_t loop_wall_s(const struct loop *loop) { return loop_wall_us(loop) / 1000000; }
+
+/* The wall clock was set while this loop ran, by half a minute or more. */
+struct loop_wall_set {
+    unsigned times;
+    int64_t last_s;    /* the last time by so much; negative: back */
+    int64_t forward_s; /* forward in all, as far as it was not taken back */
+    int64_t at_s;      /* the last moment by the clock before it was set forward */
+};
+struct loop_wall_set loop_wall_set(const struct loop *loop);
 unsigned loop_index(const struct loop *loop);
 unsigned loop_count(const struct loop *loop);
 

@@ -30,6 +30,7 @@ struct loop {
 
 static _Atomic int64_t wall_us; /* one world per process, read by store threads */
 static int64_t set_forward_us;
+static struct loop_wall_set wall_set;
 
 int64_t world_wall_us(void) { return atomic_load(&wall_us); }
 
@@ -42,6 +43,11 @@ static void set_now(struct loop *loop, uint64_t now_ms)
 
 void world_set_clock(struct world *world, int64_t forward_s)
 {
+    if (forward_s > 0)
+        wall_set.at_s = world_wall_us() / 1000000;
+    wall_set.times++;
+    wall_set.last_s = forward_s;
+    wall_set.forward_s = wall_set.forward_s + forward_s > 0 ? wall_set.forward_s + forward_s : 0;
     set_forward_us += forward_s * 1000000;
     set_now(world->loop, world->loop->now_ms);
 }
@@ -64,6 +70,7 @@ enum err loop_new(const struct loop_options *options, struct loop **out_loop, st
     msgid_maker_init(&loop->maker);
     loop->maker.random = 0x5eed; /* ids give the noise of retry times: the same in every run */
     set_forward_us = 0;
+    wall_set = (struct loop_wall_set){ 0 };
     set_now(loop, BEGAN_MS);
     *out_loop = loop;
     return ERR_OK;
@@ -89,6 +96,12 @@ int64_t loop_wall_us(const struct loop *loop)
 {
     (void)loop;
     return world_wall_us();
+}
+
+struct loop_wall_set loop_wall_set(const struct loop *loop)
+{
+    (void)loop;
+    return wall_set;
 }
 
 unsigned loop_index(const struct loop *loop) { return loop->options.index; }

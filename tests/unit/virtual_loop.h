@@ -75,6 +75,11 @@ int64_t loop_wall_us(const struct loop *loop)
     (void)loop;
     return virtual_wall_us();
 }
+struct loop_wall_set loop_wall_set(const struct loop *loop)
+{
+    (void)loop;
+    return (struct loop_wall_set){ 0 };
+}
 unsigned loop_index(const struct loop *loop) { return loop->options.index; }
 unsigned loop_count(const struct loop *loop) { return loop->options.count; }
 struct mailbox *loop_mailbox(struct loop *loop) { return &loop->mailbox; }
