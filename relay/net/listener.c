@@ -11,18 +11,23 @@
 #include "relay/net/stream_impl.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 32 /* sessions that run must not wait for a crowd at the door */
 #define RETRY_MS 100
 #define PROXY_MS 10000
+#define TELL_MS 60000 /* between two alarms about the same trouble */
 
 struct listener {
     uv_poll_t poll;
     struct loop *loop;
     int fd;
     bool is_paused;
+    bool is_starved;  /* no descriptor or memory for who waits at the door */
+    uint64_t told_ms; /* when that was told last */
     bool unlink_path; /* we made the socket file */
     struct timer retry;
     struct endpoint at;
@@ -178,6 +183,35 @@ static void update_polling(struct listener *listener)
     if (wanted)
         uv_poll_start(&listener->poll, UV_READABLE, on_acceptable);
     else
+/* An alarm a minute, however often it comes and goes; the end is told for each. */
+static void tell_starved(struct listener *listener, int why)
+{
+    uint64_t now = loop_now_ms(listener->loop);
+    char fault[160];
+    struct hop hop = {
+        .began_us = loop_wall_us(listener->loop),
+        .ended_us = loop_wall_us(listener->loop),
+        .weight = why ? HOP_ALARM : HOP_EVENT,
+        .stage = why ? STAGE_ALARM : STAGE_SERVICE,
+        .result = why ? RESULT_LATER : RESULT_OK,
+        .scope = SCOPE_US,
+    };
+
+    listener->is_starved = why != 0;
+    if (why && listener->told_ms && now - listener->told_ms < TELL_MS)
+        return;
+    if (why) {
+        listener->told_ms = now;
+        (void)snprintf(fault, sizeof(fault), "no client can be accepted: %s", strerror(why));
+        hop.fault = str_of(fault);
+        hop.cause = STR("descriptors or memory are used up; clients wait at the door");
+        hop.fix = STR("raise the limit of open files, or lower `limits sessions`");
+    } else {
+        hop.text = STR("clients are accepted again");
+    }
+    hop_emit(loop_ring(listener->loop), &hop);
+}
+
         uv_poll_stop(&listener->poll);
 }
 
@@ -186,10 +220,14 @@ static void on_retry(void *arg) { update_polling(arg); }
 /* False: no more for now. */
 static bool accept_one(struct listener *listener)
 {
+        if (!listener->is_starved)
+            tell_starved(listener, errno);
     union sockaddr_any peer;
     socklen_t len = sizeof(peer);
 
     int fd = accept4(listener->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0 && listener->is_starved)
+        tell_starved(listener, 0);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         loop_timer_start(listener->loop, &listener->retry, RETRY_MS, on_retry, listener);
         update_polling(listener);
