@@ -7,6 +7,10 @@
  */
 #include "relay/engine_impl.h"
 
+#include "relay/base/memwatch.h"
+
+#include <sys/resource.h>
+
 struct gather {
     struct engine *engine;
     struct arena arena;
@@ -69,6 +73,13 @@ static void add_loop(struct gather *gather, struct engine_loop *own)
         sched_each_lane(own->sched, add_lane, gather);
 }
 
+static uint64_t descriptors_max(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
 static void gathered(struct engine_loop *first, void *arg)
 {
     struct gather *gather = arg;
@@ -81,6 +92,12 @@ static void gathered(struct engine_loop *first, void *arg)
     state->trace_bytes = tracelog_bytes(engine->tracelog);
     state->trace_lost = tracelog_lost(engine->tracelog);
     state->started_us = engine->started_us;
+    state->clock_jumps = engine->clock_jumps;
+    state->memory_shortages = engine->memory_shortages;
+    state->memory_limit = engine->memory_limit;
+    state->memory_anonymous = memwatch_anonymous();
+    state->descriptors = memwatch_descriptors();
+    state->descriptors_max = descriptors_max();
     state->reloads = engine->reloads;
     state->reloads_failed = engine->reloads_failed;
     if (engine->setup->tls)

@@ -77,6 +77,10 @@ struct engine {
     unsigned alive_at;         /* the loop that was asked last */
     atomic_bool alive_is_owed; /* and has not answered */
     int64_t started_us;
+    struct timer watch_timer;
+    uint64_t memory_limit; /* 0: none */
+    bool memory_short;
+    uint64_t clock_jumps, memory_shortages;
     uint64_t reloads, reloads_failed;
     struct reload *reload;   /* one under way */
     unsigned loops_applying; /* that have not followed it yet */
@@ -136,6 +140,15 @@ void engine_reroute(void *arg, const struct envelope *envelope, const struct rec
 
 /* engine_rest.c: code, constants and heap that only starting used */
 void engine_rest(void);
+/* engine_watch.c: the machine under us */
+void engine_watch_start(struct engine *engine);
+void engine_watch_stop(struct engine *engine);
+
+/* engine_dropbox.c; on loop 0's thread, or nothing happens */
+void engine_dropbox_start(struct engine *engine);
+void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
+void engine_dropbox_stop(struct engine_loop *own);
+
 
 /* engine_alive.c: telling the service manager that we live */
 void engine_alive_start(struct engine *engine);

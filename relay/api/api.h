@@ -48,6 +48,8 @@ struct api_state {
     int64_t started_us;
     int64_t certificate_expires_at; /* 0: none */
     uint64_t reloads, reloads_failed;
+    uint64_t clock_jumps, memory_shortages, memory_limit, memory_anonymous;
+    uint64_t descriptors, descriptors_max;
 };
 typedef void api_state_fn(void *arg, const struct api_state *state); /* on loop 0, later */
 

@@ -28,6 +28,7 @@ struct caps {
     uint64_t secret; /* nobody outside can aim at one window */
     atomic_uint most, most_per_client;
     atomic_uint sessions;
+    atomic_bool is_short;
     _Atomic(uint64_t) slots[SLOTS + WINDOW];
 };
 
@@ -53,6 +54,8 @@ void caps_set(struct caps *caps, unsigned sessions, unsigned sessions_per_client
 }
 
 unsigned caps_sessions(const struct caps *caps) { return atomic_load(&caps->sessions); }
+void caps_set_short(struct caps *caps, bool is_short) { atomic_store(&caps->is_short, is_short); }
+bool caps_is_short(const struct caps *caps) { return atomic_load(&caps->is_short); }
 
 /* ---- where a client is ---- */
 
@@ -176,6 +179,8 @@ static bool enter_client(struct caps *caps, const struct endpoint *client)
 
 enum caps_verdict caps_enter(struct caps *caps, const struct endpoint *client)
 {
+    if (caps_is_short(caps))
+        return CAPS_TOO_MANY;
     if (atomic_fetch_add(&caps->sessions, 1) >= atomic_load(&caps->most)) {
         atomic_fetch_sub(&caps->sessions, 1);
         return CAPS_TOO_MANY;

@@ -20,4 +20,9 @@ enum caps_verdict caps_enter(struct caps *caps, const struct endpoint *client);
 void caps_leave(struct caps *caps, const struct endpoint *client);
 unsigned caps_sessions(const struct caps *caps);
 
+/* Memory is short: nobody more is let in (CAPS_TOO_MANY), and who is in is asked to
+ * come back later with his next message. */
+void caps_set_short(struct caps *caps, bool is_short);
+bool caps_is_short(const struct caps *caps);
+
 #endif

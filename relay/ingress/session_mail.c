@@ -37,6 +37,10 @@ static bool store_takes_mail(struct session *session, struct reply *out_reply)
 {
     struct store_health health;
 
+    if (caps_is_short(session->service->caps)) {
+        reply_set(out_reply, 452, STATUS(4, 3, 1), "Short of memory, try again later");
+        return false;
+    }
     store_health(session->service->store, &health);
     switch (health.state) {
     case STORE_FINE:

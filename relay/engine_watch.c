@@ -1,0 +1,129 @@
+/*
+ * engine_watch.c - what happens to the machine under us: the wall clock is set,
+ * memory runs short. Looked at from loop 0, once a second.
+ */
+#include "relay/engine_impl.h"
+
+#include "relay/base/clock.h"
+#include "relay/base/memwatch.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+
+#define WATCH_MS 1000
+#define WATCH_LIMITED_MS 250 /* a crowd can reach a limit of memory in a second */
+
+/* ---- the clock ---- */
+
+static void clock_was_set(struct engine_loop *own, void *arg)
+{
+    (void)arg;
+    if (!own->is_draining)
+        sched_clock_set(own->sched);
+}
+
+static void brought_forward(struct store_request *request)
+{
+    free(container_of(request, struct store_change, request));
+}
+
+/* Set back, everything that waits would wait for so much longer. Which times came
+ * from the wrong clock nobody knows: each gets its try now, and a new time with it.
+ * Places that sleep go on sleeping, they count by another clock. */
+static void bring_forward(struct engine *engine)
+{
+    struct store_change *change = mem_alloc(sizeof(*change));
+
+    change->kind = STORE_RETRY;
+    change->filter.state = RECIPIENT_QUEUED;
+    change->request.reply_to = loop_mailbox(engine->loops[0].loop);
+    change->request.done = brought_forward;
+    store_change(engine->store, change);
+}
+
+static void say_jump(struct engine *engine, int64_t by_s)
+{
+    char span[32], text[160];
+
+    clock_span((uint64_t)llabs(by_s), span, sizeof(span));
+    (void)snprintf(text, sizeof(text), "the wall clock was set %s by %s%s",
+                   by_s > 0 ? "forward" : "back", span,
+                   by_s > 0 ? ": no mail grows old by it" : ": all mail that waits is tried now");
+    engine_say(engine, STAGE_SERVICE, HOP_WARNING, str_of(text), STR_EMPTY);
+}
+
+static void watch_clock(struct engine *engine)
+{
+    struct loop_wall_set set = loop_wall_set(engine->loops[0].loop);
+
+    if (set.times == engine->clock_jumps)
+        return;
+    engine->clock_jumps = set.times;
+    say_jump(engine, set.last_s);
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        engine_tell(&engine->loops[i], clock_was_set, NULL);
+    if (set.last_s < 0)
+        bring_forward(engine);
+}
+
+/* ---- memory ---- */
+
+static void say_memory(struct engine *engine, uint64_t anonymous)
+{
+    char text[200];
+
+    if (!engine->memory_short) {
+        engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("there is memory again"), STR_EMPTY);
+        return;
+    }
+    (void)snprintf(text, sizeof(text),
+                   "memory is short: %" PRIu64 " MB of %" PRIu64
+                   " MB are taken; new clients and new mail get 4xx until there is room",
+                   anonymous >> 20, engine->memory_limit >> 20);
+    engine_say(engine, STAGE_ALARM, HOP_ALARM, STR_EMPTY, str_of(text));
+}
+
+/* Refusing while a quarter is left: what is under way still grows, and the kernel's
+ * own share (sockets, pages of the queue being written) is in the same limit. */
+static void watch_memory(struct engine *engine)
+{
+    uint64_t limit = engine->memory_limit, anonymous;
+    bool was_short = engine->memory_short;
+
+    if (limit == 0)
+        return;
+    anonymous = memwatch_anonymous();
+    if (was_short && anonymous > limit / 2) {
+        malloc_trim(0); /* what sessions gave back is still counted as ours */
+        anonymous = memwatch_anonymous();
+    }
+    engine->memory_short = anonymous > (was_short ? limit / 8 * 5 : limit / 4 * 3);
+    if (engine->memory_short == was_short)
+        return;
+    caps_set_short(engine->caps, engine->memory_short);
+    engine->memory_shortages += engine->memory_short;
+    say_memory(engine, anonymous);
+}
+
+/* ---- the watch ---- */
+
+static void watch(void *arg)
+{
+    struct engine *engine = arg;
+
+    watch_clock(engine);
+    watch_memory(engine);
+    loop_timer_start(engine->loops[0].loop, &engine->watch_timer,
+                     engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS, watch, engine);
+}
+
+void engine_watch_start(struct engine *engine)
+{
+    engine->memory_limit = memwatch_limit();
+    watch(engine);
+}
+
+void engine_watch_stop(struct engine *engine)
+{
+    loop_timer_stop(engine->loops[0].loop, &engine->watch_timer);
+}
