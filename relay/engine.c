@@ -243,9 +243,9 @@ void engine_stop(struct engine *engine)
         return;
     }
     engine->is_stopping = true;
+    engine_watch_stop(engine);
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("stopping"), STR_EMPTY);
     if (engine->options.stopping)
-    engine_watch_stop(engine);
         engine->options.stopping(engine->options.arg);
     each_loop(engine, drain_one);
     loop_timer_start(engine->loops[0].loop, &engine->drain_timer, engine->setup->conf->drain_ms,
@@ -387,10 +387,10 @@ static enum err run(struct engine *engine, struct fault *fault)
         engine->options.ready(engine->options.arg);
     engine_alive_start(engine);
     engine_say_problems(engine);
-    engine_move_mail(engine); /* the routes may have changed while we were not running */
-    engine_expand_held(engine);
     engine_watch_start(engine);
     engine_dropbox_start(engine);
+    engine_move_mail(engine); /* the routes may have changed while we were not running */
+    engine_expand_held(engine);
     engine_rest();
     loop_run(engine->loops[0].loop);
     join_threads(engine);

@@ -73,14 +73,14 @@ struct engine {
     unsigned loops_deaf, loops_done; /* while stopping */
     bool is_stopping, is_aborting;
     struct timer drain_timer;
-    struct timer alive_timer;
-    unsigned alive_at;         /* the loop that was asked last */
-    atomic_bool alive_is_owed; /* and has not answered */
-    int64_t started_us;
     struct timer watch_timer;
     uint64_t memory_limit; /* 0: none */
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
+    struct timer alive_timer;
+    unsigned alive_at;         /* the loop that was asked last */
+    atomic_bool alive_is_owed; /* and has not answered */
+    int64_t started_us;
     uint64_t reloads, reloads_failed;
     struct reload *reload;   /* one under way */
     unsigned loops_applying; /* that have not followed it yet */
@@ -132,14 +132,6 @@ void engine_expand_held(struct engine *engine);
 void engine_say_problems(struct engine *engine);
 void engine_reload_free(struct engine *engine); /* the one under way, if any */
 
-/* engine_control.c: what the API asks of the whole */
-void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
-void engine_flush(void *arg, struct str lane);
-void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
-                    char out_lane[LANE_MAX]);
-
-/* engine_rest.c: code, constants and heap that only starting used */
-void engine_rest(void);
 /* engine_watch.c: the machine under us */
 void engine_watch_start(struct engine *engine);
 void engine_watch_stop(struct engine *engine);
@@ -149,6 +141,14 @@ void engine_dropbox_start(struct engine *engine);
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
 void engine_dropbox_stop(struct engine_loop *own);
 
+/* engine_control.c: what the API asks of the whole */
+void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
+void engine_flush(void *arg, struct str lane);
+void engine_reroute(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                    char out_lane[LANE_MAX]);
+
+/* engine_rest.c: code, constants and heap that only starting used */
+void engine_rest(void);
 
 /* engine_alive.c: telling the service manager that we live */
 void engine_alive_start(struct engine *engine);

@@ -183,6 +183,11 @@ static void update_polling(struct listener *listener)
     if (wanted)
         uv_poll_start(&listener->poll, UV_READABLE, on_acceptable);
     else
+        uv_poll_stop(&listener->poll);
+}
+
+static void on_retry(void *arg) { update_polling(arg); }
+
 /* An alarm a minute, however often it comes and goes; the end is told for each. */
 static void tell_starved(struct listener *listener, int why)
 {
@@ -212,27 +217,22 @@ static void tell_starved(struct listener *listener, int why)
     hop_emit(loop_ring(listener->loop), &hop);
 }
 
-        uv_poll_stop(&listener->poll);
-}
-
-static void on_retry(void *arg) { update_polling(arg); }
-
 /* False: no more for now. */
 static bool accept_one(struct listener *listener)
 {
-        if (!listener->is_starved)
-            tell_starved(listener, errno);
     union sockaddr_any peer;
     socklen_t len = sizeof(peer);
 
     int fd = accept4(listener->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0 && listener->is_starved)
-        tell_starved(listener, 0);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+        if (!listener->is_starved)
+            tell_starved(listener, errno);
         loop_timer_start(listener->loop, &listener->retry, RETRY_MS, on_retry, listener);
         update_polling(listener);
         return false;
     }
+    if (fd >= 0 && listener->is_starved)
+        tell_starved(listener, 0);
     if (fd < 0) /* EAGAIN; or a client that left already: the next turn goes on */
         return errno == ECONNABORTED || errno == EINTR;
     struct stream *stream = stream_of_fd(listener, fd, &peer, len);
