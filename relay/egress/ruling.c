@@ -8,7 +8,13 @@
 #define UNKNOWN_ATTEMPTS_MAX 5
 #define OUTAGE_LOOK_S 60 /* at least so long between two looks */
 
-static int64_t arrived_s(const struct envelope *envelope) { return envelope->arrived_us / 1000000; }
+/* By the clock as it is now. */
+static int64_t arrived_s(const struct ruling_terms *terms, const struct envelope *envelope)
+{
+    int64_t at_s = envelope->arrived_us / 1000000;
+
+    return at_s <= terms->set_at_s ? at_s + terms->set_by_s : at_s;
+}
 
 static int64_t expires_at(const struct ruling_terms *terms, const struct envelope *envelope,
                           const struct recipient *recipient)
