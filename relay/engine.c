@@ -47,6 +47,8 @@ static enum err bind_all(struct engine *engine, struct fault *fault)
         struct setup_listen listen = { .conf = &conf->listens[i] };
         rc = engine_bind(engine, &listen, fault);
     }
+    if (!rc)
+        engine_bind_sendmail(engine, conf);
     return rc;
 }
 

@@ -12,6 +12,7 @@
 #include "relay/base/container.h"
 #include "relay/base/log.h"
 #include "relay/engine.h"
+#include "relay/ingress/dropbox.h"
 #include "relay/ingress/session.h"
 #include "relay/setup.h"
 
@@ -26,6 +27,7 @@
 struct engine_socket {
     struct engine_socket *next;
     struct str address;       /* of the listen section; owned */
+    bool is_passed;           /* by the service manager, whose the path is then */
     int fd[ENGINE_LOOPS_MAX]; /* one a loop (SO_REUSEPORT), or copies of one for all */
 };
 
@@ -66,10 +68,12 @@ struct engine {
     struct auth *auth;
     struct caps *caps;
     struct api *api;
+    struct dropbox *dropbox; /* loop 0's */
     char *trace_folder, *api_socket, *api_address, *api_token_file;
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];
     unsigned loop_count;
+    struct fault no_sendmail; /* why sendmail(1) has no socket; err 0: it has */
     unsigned loops_deaf, loops_done; /* while stopping */
     bool is_stopping, is_aborting;
     struct timer drain_timer;
@@ -92,6 +96,10 @@ struct engine {
 /* A file that is being written, or empty, is no wish to be deaf. */
 enum err engine_can_listen(const struct conf *conf, struct fault *fault);
 enum err engine_bind(struct engine *engine, const struct setup_listen *listen, struct fault *fault);
+/* The socket for sendmail(1), if it is wanted. A relay that cannot have it is a relay all
+ * the same, and sendmail has its drop folder: so this only warns. */
+void engine_bind_sendmail(struct engine *engine, const struct conf *conf);
+bool engine_has_socket(const struct engine *engine, struct str address);
 /* A copy for a loop's listener, which closes it. On that loop's thread: while a loop
  * starts or follows a reload nobody changes the sockets. */
 enum err engine_socket_copy(struct engine *engine, const struct setup_listen *listen, unsigned loop,

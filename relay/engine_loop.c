@@ -11,6 +11,7 @@ struct retired {
 };
 
 #define RETIRE_LOOK_MS 5000
+#define SENDMAIL_RECIPIENTS_MAX 50000
 
 static void expand_held(struct engine_loop *first, void *arg)
 {
@@ -46,6 +47,19 @@ static struct intake_options intake_options_of(const struct engine_loop *own,
 }
 
 /* ---- listeners ---- */
+
+static bool is_for_sendmail(const struct conf_listen *listen)
+{
+    return str_eq(listen->name, STR(CONF_LISTEN_SENDMAIL));
+}
+
+/* Programs know local names without a domain, and a message whose recipients
+ * stand in its header cannot be cut into two. */
+static void fit_sendmail(struct service *service)
+{
+    service->limits.bare_addresses = true;
+    service->limits.recipients_max = SENDMAIL_RECIPIENTS_MAX;
+}
 
 static struct service *service_new(struct engine_loop *own, const struct setup *setup,
                                    const struct setup_listen *listen)
@@ -87,6 +101,8 @@ static struct service *service_new(struct engine_loop *own, const struct setup *
         .data_timeout_ms = conf->timeouts.data_ms,
         .data_rate_min = conf->limits.data_rate_min,
     };
+    if (is_for_sendmail(listen->conf))
+        fit_sendmail(service);
     return service;
 }
 
@@ -158,8 +174,10 @@ static enum err apply_listens(struct engine_loop *own, const struct setup *setup
 {
     enum err rc = ERR_OK;
 
-    for (size_t i = 0; !rc && i < setup->conf->listen_count; i++) {
+    for (size_t i = 0; !rc && i < setup->conf->serve_count; i++) {
         const struct setup_listen *listen = &setup->listens[i];
+        if (!engine_has_socket(own->engine, listen->conf->address))
+            continue; /* sendmail's, which is not there; it was told */
         struct engine_listener *have = listener_find(own, listen->conf);
         struct service *service = service_new(own, setup, listen);
         if (have && (listen->proxy_count > 0 || have->has_proxy)) {
@@ -178,7 +196,7 @@ static enum err apply_listens(struct engine_loop *own, const struct setup *setup
 
 static bool conf_has_listener(const struct conf *conf, const struct engine_listener *listener)
 {
-    for (size_t i = 0; i < conf->listen_count; i++)
+    for (size_t i = 0; i < conf->serve_count; i++)
         if (str_eq(conf->listens[i].name, listener->name) &&
             str_eq(conf->listens[i].address, listener->address))
             return true;
@@ -238,6 +256,7 @@ enum err engine_loop_apply(struct engine_loop *own, struct setup *setup, struct 
     if (!rc)
         rc = apply_listens(own, setup, fault);
     drop_old_listeners(own, setup->conf);
+    engine_dropbox_apply(own, setup);
     own->setup = setup_ref(setup);
     if (before)
         retire(own, before);
@@ -316,6 +335,7 @@ void engine_loop_drain(struct engine_loop *own)
     if (own->is_draining)
         return;
     own->is_draining = true;
+    engine_dropbox_stop(own);
     while (own->listeners)
         listener_drop(own, own->listeners);
     sessions_drain(own->sessions, sessions_gone, own);

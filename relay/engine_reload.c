@@ -93,6 +93,8 @@ static enum err bind_new(struct engine *engine, const struct setup *setup, struc
 
     for (size_t i = 0; !rc && i < setup->conf->listen_count; i++)
         rc = engine_bind(engine, &setup->listens[i], fault);
+    if (!rc)
+        engine_bind_sendmail(engine, setup->conf);
     if (rc) /* those before it: nobody would serve who calls there */
         engine_sockets_prune(engine, engine->setup->conf);
     return rc;
@@ -195,6 +197,10 @@ static void say_not_followed(struct engine *engine, const struct conf *before,
 
     buf_init(&words, 1024);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+    if (engine->no_sendmail.err)
+        engine_say(engine, STAGE_SERVICE, HOP_WARNING,
+                   STR("sendmail(1) reaches the relay only by the drop folder"),
+                   str_of(engine->no_sendmail.text));
         if (options[i].changed)
             buf_printf(&words, "%s%s",
                        words.len ? ", " : "these changes need a restart: ", options[i].name);

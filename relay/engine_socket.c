@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SOCKETS_FIRST 3 /* sd_listen_fds(3): SD_LISTEN_FDS_START */
@@ -45,7 +46,7 @@ static void unlink_path(const struct engine_socket *socket)
 {
     struct endpoint at;
 
-    if (socket->fd[0] >= 0 && endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
+    if (!socket->is_passed && socket->fd[0] >= 0 && endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
         at.family == ENDPOINT_UNIX)
         (void)unlink(at.path);
 }
@@ -109,6 +110,10 @@ static enum err bind_all(struct engine *engine, struct engine_socket *socket,
     unsigned count = engine->loop_count;
     enum err rc;
 
+    if (str_eq(listen->conf->name, STR(CONF_LISTEN_SENDMAIL)) && passed_fd(STR("submit")) >= 0) {
+        socket->is_passed = true;
+        return share_fd(socket, passed_fd(STR("submit")), count, fault);
+    }
     if (str_starts(socket->address, STR("fd:"))) {
         int fd = passed_fd(str_from(socket->address, 3));
         if (fd < 0)
@@ -137,7 +142,7 @@ static enum err bind_all(struct engine *engine, struct engine_socket *socket,
 
 enum err engine_can_listen(const struct conf *conf, struct fault *fault)
 {
-    if (conf->listen_count > 0)
+    if (conf->listen_count > 0 || (conf->sendmail.is_written && conf->sendmail.socket.len > 0))
         return ERR_OK;
     return fault_set(fault, ERR_INVALID, "%s has no listen section: nothing could come in",
                      conf->file.len ? conf->file.at : "the configuration");
@@ -164,6 +169,36 @@ enum err engine_bind(struct engine *engine, const struct setup_listen *listen, s
     return ERR_OK;
 }
 
+bool engine_has_socket(const struct engine *engine, struct str address)
+{
+    for (const struct engine_socket *socket = engine->sockets; socket; socket = socket->next)
+        if (str_eq(socket->address, address))
+            return true;
+    return false;
+}
+
+static void make_folder_of(struct str path)
+{
+    const char *slash = memrchr(path.at, '/', path.len);
+    char *folder = slash ? str_dup(str_head(path, (size_t)(slash - path.at))) : NULL;
+
+    if (folder && *folder)
+        (void)mkdir(folder, 0755); /* in vain: binding says why */
+    free(folder);
+}
+
+void engine_bind_sendmail(struct engine *engine, const struct conf *conf)
+{
+    struct setup_listen listen = { .conf = &conf->listens[conf->listen_count] };
+
+    engine->no_sendmail.err = ERR_OK;
+    if (conf->serve_count == conf->listen_count)
+        return;
+    if (passed_fd(STR("submit")) < 0 && !engine_has_socket(engine, listen.conf->address))
+        make_folder_of(conf->sendmail.socket);
+    (void)engine_bind(engine, &listen, &engine->no_sendmail);
+}
+
 enum err engine_socket_copy(struct engine *engine, const struct setup_listen *listen, unsigned loop,
                             int *out_fd, struct fault *fault)
 {
@@ -180,7 +215,7 @@ enum err engine_socket_copy(struct engine *engine, const struct setup_listen *li
 
 static bool conf_has(const struct conf *conf, const struct engine_socket *socket)
 {
-    for (size_t i = 0; i < conf->listen_count; i++)
+    for (size_t i = 0; i < conf->serve_count; i++)
         if (str_eq(conf->listens[i].address, socket->address))
             return true;
     return false;

@@ -26,6 +26,20 @@ static enum err give_folder(struct str folder, const struct passwd *pw, struct f
     return ERR_OK;
 }
 
+/* Everybody may add to it, nobody see what is in it. In vain is no reason not to start:
+ * the relay tells that it has none. */
+static void give_drop_folder(const struct conf *conf, const struct passwd *pw)
+{
+    char path[4096];
+    struct stat st;
+
+    str_copy(path, sizeof(path), conf->sendmail.drop);
+    if (!path[0] || stat(path, &st) == 0 || mkdir(path, 0700) != 0)
+        return;
+    if (chown(path, pw->pw_uid, pw->pw_gid) == 0)
+        (void)chmod(path, 03733); /* last: chown takes the upper bits away */
+}
+
 static struct str folder_of(struct str path)
 {
     while (path.len > 1 && path.at[path.len - 1] != '/')
@@ -49,6 +63,7 @@ enum err engine_become_user(const struct conf *conf, struct fault *fault)
     rc = give_folder(conf->data, pw, fault);
     if (!rc)
         rc = give_folder(folder_of(conf->api.socket), pw, fault);
+    give_drop_folder(conf, pw);
     if (rc)
         return rc;
     if (initgroups(name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)

@@ -8,6 +8,8 @@
  */
 #include "relay/ingress/session_impl.h"
 
+#include "relay/ingress/local_user.h"
+
 #define SESSION_OUT_MAX ((size_t)64 * 1024)
 
 static void session_event(void *arg, struct stream *stream, enum stream_event event);
@@ -343,8 +345,10 @@ static void know_client(struct session *session)
         return;
     }
     session->access.is_trusted = true;
-    if (stream_peer_uid(session->stream, &uid))
-        (void)snprintf(session->local_user, sizeof(session->local_user), "uid:%u", uid);
+    if (!stream_peer_uid(session->stream, &uid))
+        return;
+    (void)snprintf(session->local_user, sizeof(session->local_user), "uid:%u", uid);
+    local_user_print(uid, session->local_name, sizeof(session->local_name));
 }
 
 /* False: too many; the reply says so. */

@@ -45,6 +45,7 @@ struct session {
     char login[256];     /* the name being tried, then the one that is logged in */
     char local_user[24]; /* unix socket: "uid:1000", the kernel's word; empty: not known */
     struct users *users; /* keeps access.user alive */
+    char local_name[72]; /* the same for people: "joe, uid 1000" */
     struct access access;
 
     struct envelope envelope;

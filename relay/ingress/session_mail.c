@@ -147,7 +147,7 @@ void session_data(struct session *session)
     struct reply reply;
 
     if (session->service->is_local) {
-        facts.client_address = str_of(session->local_user);
+        facts.submitter = str_of(session->local_name);
     } else {
         endpoint_print_ip(&session->client, ip, sizeof(ip));
         (void)snprintf(address, sizeof(address), "%s%s",

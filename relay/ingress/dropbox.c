@@ -1,0 +1,262 @@
+/*
+ * dropbox.c - the folder watched, and its files begun in turn.
+ */
+#include "relay/ingress/dropbox_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FOLDER_MODE 03733
+#define AGAIN_MS 60000               /* after something had to wait */
+#define TEMPORARY_AGAIN_MS 86400000U /* to remove what a dead writer left */
+
+static void look(struct dropbox *dropbox);
+
+void dropbox_say(struct dropbox *dropbox, enum hop_weight weight, struct str text, struct str fault)
+{
+    int64_t now = loop_wall_us(dropbox->options.loop);
+    struct hop hop = { .began_us = now,
+                       .ended_us = now,
+                       .weight = weight,
+                       .stage = weight == HOP_ALARM ? STAGE_ALARM : STAGE_SERVICE,
+                       .result = RESULT_LATER,
+                       .scope = SCOPE_US,
+                       .text = text,
+                       .fault = fault };
+
+    hop_emit(loop_ring(dropbox->options.loop), &hop);
+}
+
+/* ---- what comes back from elsewhere ---- */
+
+static void dropbox_free(struct dropbox *dropbox)
+{
+    free((char *)(uintptr_t)dropbox->options.folder.at);
+    free((char *)(uintptr_t)dropbox->options.hostname.at);
+    free(dropbox);
+}
+
+void dropbox_busy(struct dropbox *dropbox) { dropbox->busy++; }
+
+bool dropbox_back(struct dropbox *dropbox)
+{
+    dropbox->busy--;
+    if (!dropbox->is_stopped)
+        return true;
+    if (dropbox->busy == 0 && dropbox->under_way == 0)
+        dropbox_free(dropbox);
+    return false;
+}
+
+/* ---- looking ---- */
+
+static void look_free(struct dropbox_look **look_at)
+{
+    struct dropbox_look *one = *look_at;
+
+    *look_at = NULL;
+    if (!one)
+        return;
+    close(one->folder);
+    free(one->files);
+    free(one);
+}
+
+static void look_later(void *arg) { look(arg); }
+
+/* Everything found was begun and is over: wait for the next, or for what has to wait. */
+static void rest(struct dropbox *dropbox)
+{
+    bool waits = dropbox->has_waited || dropbox->look->is_more;
+    bool has_temporary = dropbox->look->has_temporary;
+
+    look_free(&dropbox->look);
+    dropbox->has_waited = false;
+    if (dropbox->look_again)
+        look(dropbox);
+    else if (waits || has_temporary)
+        loop_timer_start(dropbox->options.loop, &dropbox->timer,
+                         waits ? AGAIN_MS : TEMPORARY_AGAIN_MS, look_later, dropbox);
+}
+
+static void begin_more(struct dropbox *dropbox)
+{
+    while (dropbox->under_way < DROPBOX_AT_ONCE && dropbox->next < dropbox->look->count) {
+        dropbox->under_way++;
+        dropped_begin(dropbox, &dropbox->look->files[dropbox->next++]);
+    }
+    if (dropbox->under_way == 0)
+        rest(dropbox);
+}
+
+void dropbox_is_done(struct dropbox *dropbox, bool was_taken)
+{
+    dropbox->under_way--;
+    if (dropbox->is_stopped)
+        return; /* who called looks whether it can go */
+    if (was_taken)
+        dropbox->is_told = false;
+    else
+        dropbox->has_waited = true;
+    begin_more(dropbox);
+}
+
+static void looked(struct job *job)
+{
+    struct dropbox_look *one = container_of(job, struct dropbox_look, job);
+    struct dropbox *dropbox = one->dropbox;
+
+    if (!dropbox_back(dropbox)) {
+        look_free(&one);
+        return;
+    }
+    dropbox->is_looking = false;
+    dropbox->next = 0;
+    begin_more(dropbox);
+}
+
+static void look(struct dropbox *dropbox)
+{
+    struct dropbox_look *one;
+
+    dropbox->look_again = dropbox->look != NULL;
+    if (dropbox->look || dropbox->folder < 0)
+        return;
+    loop_timer_stop(dropbox->options.loop, &dropbox->timer);
+    one = mem_alloc(sizeof(*one));
+    one->dropbox = dropbox;
+    one->folder = fcntl(dropbox->folder, F_DUPFD_CLOEXEC, 0);
+    one->user_messages = dropbox->options.user_messages;
+    one->user_bytes = dropbox->options.user_bytes;
+    one->job = (struct job){ .run = dropbox_look_run,
+                             .done = looked,
+                             .reply_to = loop_mailbox(dropbox->options.loop) };
+    dropbox->look = one;
+    dropbox->is_looking = true;
+    dropbox_busy(dropbox);
+    (void)pool_post(loop_pool(dropbox->options.loop), POOL_DISK, &one->job); /* no bound */
+}
+
+/* ---- the folder ---- */
+
+static void on_notify(void *arg)
+{
+    struct dropbox *dropbox = arg;
+    char events[4096];
+
+    while (read(dropbox->notify, events, sizeof(events)) > 0)
+        continue;
+    look(dropbox);
+}
+
+static void make_folder(const char *path)
+{
+    mode_t mask = umask(0);
+
+    if (mkdir(path, FOLDER_MODE) == 0)
+        (void)chmod(path, FOLDER_MODE); /* mkdir may leave the upper bits out */
+    umask(mask);
+}
+
+/* Anybody could put another file in the place of one that was checked. */
+static bool is_safe(const struct stat *st)
+{
+    return (st->st_uid == geteuid() || geteuid() == 0) &&
+           (!(st->st_mode & (S_IWGRP | S_IWOTH)) || (st->st_mode & S_ISVTX));
+}
+
+static void folder_open(struct dropbox *dropbox)
+{
+    const char *path = dropbox->options.folder.at;
+    struct fault fault = { .err = ERR_OK };
+    struct stat st;
+
+    if (dropbox->options.folder.len == 0)
+        return;
+    make_folder(path);
+    dropbox->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dropbox->folder < 0 || fstat(dropbox->folder, &st))
+        fault_errno(&fault, errno, "cannot use the drop folder %s", path);
+    else if (!is_safe(&st))
+        fault_set(&fault, ERR_DENIED,
+                  "the drop folder %s is not safe: it has to be ours, with mode 3733", path);
+    if (!fault.err) {
+        dropbox->notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        if (dropbox->notify < 0 || inotify_add_watch(dropbox->notify, path, IN_MOVED_TO) < 0 ||
+            loop_watch_fd(dropbox->options.loop, dropbox->notify, on_notify, dropbox,
+                          &dropbox->watch))
+            fault_errno(&fault, errno, "cannot watch the drop folder %s", path);
+    }
+    if (!fault.err)
+        return;
+    dropbox_say(dropbox, HOP_WARNING,
+                STR("mail that sendmail(1) leaves while the relay is down is not taken"),
+                str_of(fault.text));
+    if (dropbox->folder >= 0)
+        close(dropbox->folder);
+    dropbox->folder = -1;
+}
+
+static void folder_close(struct dropbox *dropbox)
+{
+    loop_timer_stop(dropbox->options.loop, &dropbox->timer);
+    loop_unwatch(&dropbox->watch);
+    if (dropbox->notify >= 0)
+        close(dropbox->notify);
+    if (dropbox->folder >= 0)
+        close(dropbox->folder);
+    dropbox->notify = dropbox->folder = -1;
+}
+
+/* ---- life ---- */
+
+struct dropbox *dropbox_new(const struct dropbox_options *options)
+{
+    struct dropbox *dropbox = mem_alloc(sizeof(*dropbox));
+
+    dropbox->options = *options;
+    dropbox->options.folder = str_of(str_dup(options->folder));
+    dropbox->options.hostname = str_of(str_dup(options->hostname));
+    dropbox->folder = dropbox->notify = -1;
+    folder_open(dropbox);
+    look(dropbox);
+    return dropbox;
+}
+
+void dropbox_set(struct dropbox *dropbox, const struct dropbox_options *options)
+{
+    struct str folder = dropbox->options.folder, hostname = dropbox->options.hostname;
+    bool is_same = str_eq(folder, options->folder);
+
+    if (!is_same)
+        folder_close(dropbox);
+    dropbox->options = *options;
+    dropbox->options.folder = str_of(str_dup(options->folder));
+    dropbox->options.hostname = str_of(str_dup(options->hostname));
+    free((char *)(uintptr_t)folder.at);
+    free((char *)(uintptr_t)hostname.at);
+    if (is_same)
+        return;
+    folder_open(dropbox);
+    look(dropbox);
+}
+
+void dropbox_stop(struct dropbox **dropbox_at)
+{
+    struct dropbox *dropbox = *dropbox_at;
+
+    *dropbox_at = NULL;
+    if (!dropbox)
+        return;
+    dropbox->is_stopped = true;
+    folder_close(dropbox);
+    if (!dropbox->is_looking)
+        look_free(&dropbox->look);
+    dropped_abort_all(dropbox);
+    if (dropbox->busy == 0 && dropbox->under_way == 0)
+        dropbox_free(dropbox);
+}

@@ -1,0 +1,47 @@
+/*
+ * dropbox.h - mail that sendmail(1) left in a folder while nobody took it.
+ *
+ * The folder (mode 3733, relay/cli/sendmail_drop.c says why) is looked through at
+ * start and whenever a file appears in it (inotify; an empty folder costs no
+ * wake-up). A file is a dialogue with one message in it: it goes through the
+ * server machine and intake like any client's, and is removed once the message is
+ * durable. Who sent it is who owns the file.
+ *
+ * No file is lost and none is taken twice: the message's id is made of the
+ * file's random name and the time that the kernel put on it, so that a file which
+ * is found again after a crash is known to the store. (Twice all the same when
+ * the message was even delivered, all within the moment between the accepting and
+ * the removal, and the machine died in it: at least once is what mail promises.)
+ * What does not make sense is moved aside, as corrupt-NAME, with one alarm. When
+ * the store has no room it waits. A user's heap does not hold up the others: files
+ * are taken in turns between users, and of one user so many at a time.
+ *
+ * Loop 0's. Files are opened, read and removed by disk workers.
+ */
+#ifndef WAYPOST_INGRESS_DROPBOX_H
+#define WAYPOST_INGRESS_DROPBOX_H
+
+#include "relay/intake/intake.h"
+#include "relay/net/loop.h"
+
+struct dropbox;
+
+struct dropbox_options {
+    struct loop *loop;
+    struct store *store;
+    struct intake *intake;
+    struct str folder;       /* empty: none */
+    struct str hostname;
+    uint64_t message_size;   /* the largest message */
+    unsigned user_messages;  /* of one user at a time */
+    uint64_t user_bytes;
+};
+
+/* The folder is made when it is missing and can be made. Text is copied. */
+struct dropbox *dropbox_new(const struct dropbox_options *options);
+void dropbox_set(struct dropbox *dropbox, const struct dropbox_options *options);
+/* No new file is begun; those under way are given up and stay where they are. It frees
+ * itself when the workers are done with it. */
+void dropbox_stop(struct dropbox **dropbox);
+
+#endif

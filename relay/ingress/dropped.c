@@ -1,0 +1,592 @@
+/*
+ * dropped.c - one file of the drop folder on its way to the store.
+ *
+ * opening -> reading <-> feeding -> deciding -> removing | moving aside -> gone.
+ * Workers open, read, remove; the loop runs the server machine over what they
+ * read and gives the content to intake. One thing is under way at a time.
+ */
+#include "relay/ingress/dropbox_impl.h"
+
+#include "relay/base/clock.h"
+#include "relay/ingress/local_user.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RECIPIENTS_MAX 50000
+#define SIZE_SLACK ((uint64_t)64 << 20) /* dots, recipients: the message itself is judged later */
+#define FIRST_LINE "waypost-drop 1 "
+
+struct dropped {
+    struct dropped *next, **at;
+    struct dropbox *dropbox;
+    struct dropped_file file;
+    struct msgid id;
+    int folder, fd;
+    struct job job;
+    char *window;
+    size_t window_len, window_at;
+    bool is_eof;
+    struct store_get get;
+    struct smtp_server *machine;
+    struct envelope envelope;
+    struct arrival *arrival;
+    bool has_work;  /* a worker or the store has it */
+    bool waits;     /* for that, for room in intake, or for intake's verdict */
+    bool is_over;   /* a verdict is there: nothing is fed any more */
+    bool stays;     /* for later */
+    bool is_aborted;
+    bool is_pumping, pump_again;
+    char why[320]; /* why it was not handed to us: the file says */
+    struct fault fault;
+};
+
+static void pump(struct dropped *dropped);
+
+/* ---- life ---- */
+
+/* The id of what may be found again after a crash: the kernel's time, the name's bits. */
+static struct msgid id_of(const struct dropped_file *file)
+{
+    uint64_t ms = (uint64_t)(file->dropped_us / 1000);
+    struct msgid id;
+    unsigned byte;
+
+    for (unsigned i = 0; i < 6; i++)
+        id.bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
+    for (unsigned i = 6; i < MSGID_BYTES; i++)
+        id.bytes[i] = sscanf(file->name + 2 * (i - 6), "%2x", &byte) == 1 ? (uint8_t)byte : 0;
+    return id;
+}
+
+static void dropped_free(struct dropped *dropped)
+{
+    *dropped->at = dropped->next;
+    if (dropped->next)
+        dropped->next->at = dropped->at;
+    arrival_abort(&dropped->arrival);
+    envelope_clear(&dropped->envelope);
+    smtp_server_free(&dropped->machine);
+    if (dropped->get.message)
+        message_unref(&dropped->get.message);
+    if (dropped->fd >= 0)
+        close(dropped->fd);
+    if (dropped->folder >= 0)
+        close(dropped->folder);
+    free(dropped->window);
+    free(dropped);
+}
+
+static void is_done(struct dropped *dropped)
+{
+    struct dropbox *dropbox = dropped->dropbox;
+    bool was_taken = !dropped->stays;
+
+    dropped_free(dropped);
+    dropbox_is_done(dropbox, was_taken);
+}
+
+/* Back from a worker or the store. False: nobody wants it any more. */
+static bool is_back(struct dropped *dropped)
+{
+    struct dropbox *dropbox = dropped->dropbox;
+    bool is_aborted = dropped->is_aborted;
+
+    dropped->has_work = false;
+    if (is_aborted) {
+        dropped_free(dropped);
+        dropbox->under_way--;
+    }
+    return dropbox_back(dropbox) && !is_aborted;
+}
+
+static void out(struct dropped *dropped)
+{
+    dropped->has_work = true;
+    dropbox_busy(dropped->dropbox);
+}
+
+static void work(struct dropped *dropped, job_fn *run, job_fn *done)
+{
+    struct loop *loop = dropped->dropbox->options.loop;
+
+    dropped->job =
+        (struct job){ .run = run, .done = done, .reply_to = loop_mailbox(loop) };
+    out(dropped);
+    (void)pool_post(loop_pool(loop), POOL_DISK, &dropped->job); /* no bound on its line */
+}
+
+/* ---- ends ---- */
+
+static void remove_run(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+
+    if (unlinkat(dropped->folder, dropped->file.name, 0) == 0)
+        (void)fsync(dropped->folder); /* or it could be back after a power failure */
+}
+
+static void leave_run(struct job *job) { (void)job; }
+
+static void set_aside_run(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+    char name[DROPPED_NAME + 16];
+
+    (void)snprintf(name, sizeof(name), "corrupt-%s", dropped->file.name);
+    if (renameat(dropped->folder, dropped->file.name, dropped->folder, name))
+        fault_errno(&dropped->fault, errno, "cannot move it aside");
+}
+
+static void ended(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+
+    if (is_back(dropped))
+        is_done(dropped);
+}
+
+static void set_aside(struct dropped *dropped)
+{
+    struct dropbox *dropbox = dropped->dropbox;
+    struct buf text;
+
+    buf_init(&text, 1024);
+    buf_printf(&text,
+               "mail dropped by uid %u cannot be taken and was moved to " STR_FMT "/corrupt-%s",
+               dropped->file.uid, STR_ARG(dropbox->options.folder), dropped->file.name);
+    dropbox_say(dropbox, HOP_ALARM, buf_view(&text), str_of(dropped->fault.text));
+    buf_clear(&text);
+    work(dropped, set_aside_run, ended);
+}
+
+static void keep_for_later(struct dropped *dropped)
+{
+    struct dropbox *dropbox = dropped->dropbox;
+
+    if (!dropbox->is_told)
+        dropbox_say(dropbox, HOP_WARNING, STR("mail in the drop folder has to wait"),
+                    str_of(dropped->fault.text));
+    dropbox->is_told = true;
+    dropped->stays = true;
+    work(dropped, leave_run, ended); /* whoever called goes on using it */
+}
+
+/* Where every way out meets: err OK, AGAIN, or for good. */
+static void finish(struct dropped *dropped, enum err err)
+{
+    if (dropped->is_over)
+        return;
+    dropped->is_over = true;
+    arrival_abort(&dropped->arrival);
+    if (err == ERR_OK)
+        work(dropped, remove_run, ended);
+    else if (err == ERR_AGAIN)
+        keep_for_later(dropped);
+    else
+        set_aside(dropped);
+}
+
+/* ---- the dialogue ---- */
+
+static void refuse(struct dropped *dropped, const struct reply *reply)
+{
+    struct buf line;
+
+    buf_init(&line, FAULT_MAX);
+    reply_line(reply, &line);
+    fault_set(&dropped->fault, ERR_INVALID, STR_FMT, STR_ARG(buf_view(&line)));
+    buf_clear(&line);
+    finish(dropped, reply_is_transient(reply) ? ERR_AGAIN : ERR_INVALID);
+}
+
+static void answer(struct dropped *dropped, unsigned code)
+{
+    struct reply reply;
+
+    reply_set(&reply, code, STATUS(0, 0, 0), "ok");
+    smtp_server_answer(dropped->machine, &reply);
+}
+
+static bool canonical(struct dropped *dropped, const struct addr *addr, struct str *out_text)
+{
+    struct buf text;
+    enum err rc = ERR_OK;
+
+    buf_init(&text, ADDR_MAX);
+    if (!addr_is_null(addr))
+        rc = addr_canonical(addr, &text, &dropped->fault);
+    *out_text = arena_str(&dropped->envelope.arena, buf_view(&text));
+    buf_clear(&text);
+    if (rc)
+        finish(dropped, ERR_INVALID);
+    return rc == ERR_OK;
+}
+
+static void take_mail(struct dropped *dropped, const struct smtp_server_event *event)
+{
+    struct envelope *envelope = &dropped->envelope;
+    struct arena *arena = &envelope->arena;
+
+    envelope_clear(envelope);
+    envelope->envid = arena_str(arena, event->envid);
+    envelope->ret = event->ret;
+    envelope->user = str_of(arena_printf(arena, "uid:%u", dropped->file.uid));
+    envelope->client = STR("drop folder");
+    envelope->listener = STR("sendmail");
+    envelope->flags = (event->smtputf8 ? (unsigned)ENVELOPE_SMTPUTF8 : 0U) |
+                      (event->body_8bit ? (unsigned)ENVELOPE_8BITMIME : 0U);
+    if (canonical(dropped, &event->addr, &envelope->sender))
+        answer(dropped, 250);
+}
+
+static void take_recipient(struct dropped *dropped, const struct smtp_server_event *event)
+{
+    struct envelope *envelope = &dropped->envelope;
+    struct str address;
+
+    if (!canonical(dropped, &event->addr, &address))
+        return;
+    struct recipient *recipient = envelope_add(envelope, address);
+    recipient->orcpt = arena_str(&envelope->arena, event->orcpt);
+    recipient->notify = event->notify;
+    answer(dropped, 250);
+}
+
+/* "it waited 3 h 12 min because ...", in the trace of the message. */
+static void tell_waited(const struct dropped *dropped)
+{
+    struct loop *loop = dropped->dropbox->options.loop;
+    int64_t now = loop_wall_us(loop), since = dropped->file.dropped_us;
+    char span[24], text[400];
+    struct hop hop = { .id = dropped->id,
+                       .began_us = since < now ? since : now,
+                       .ended_us = now,
+                       .weight = HOP_EVENT,
+                       .side = HOP_IN,
+                       .stage = STAGE_WAIT,
+                       .user = dropped->envelope.user };
+
+    clock_span((uint64_t)((now - hop.began_us) / 1000000), span, sizeof(span));
+    (void)snprintf(text, sizeof(text), "%s in the drop folder: %s", span, dropped->why);
+    hop.text = str_of(text);
+    hop_emit(loop_ring(loop), &hop);
+}
+
+static void begin_content(struct dropped *dropped)
+{
+    struct dropbox_options *options = &dropped->dropbox->options;
+    char name[72];
+    struct arrival_facts facts = {
+        .with = STR("LOCAL"),
+        .tls = STR_EMPTY,
+        .client_address = STR_EMPTY,
+        .id = &dropped->id,
+        .is_submission = true,
+        .is_local_origin = true,
+    };
+
+    local_user_print(dropped->file.uid, name, sizeof(name));
+    facts.submitter = str_of(name);
+    tell_waited(dropped);
+    dropped->arrival = arrival_begin(options->intake, &dropped->envelope, &facts);
+    answer(dropped, 354);
+}
+
+static void has_room(void *arg)
+{
+    struct dropped *dropped = arg;
+
+    dropped->waits = false;
+    pump(dropped);
+}
+
+static void decided(void *arg, const struct reply *reply)
+{
+    struct dropped *dropped = arg;
+
+    dropped->arrival = NULL;
+    dropped->waits = false;
+    if (reply_is_positive(reply))
+        finish(dropped, ERR_OK);
+    else
+        refuse(dropped, reply);
+}
+
+static void end_content(struct dropped *dropped, const struct smtp_server_event *event)
+{
+    struct arrival_end end = {
+        .has_8bit = event->has_8bit,
+        .has_long_line = event->has_long_line,
+        .lacks_final_crlf = event->lacks_final_crlf,
+    };
+
+    if (event->refusal) {
+        refuse(dropped, event->refusal);
+        return;
+    }
+    dropped->waits = true;
+    arrival_end(dropped->arrival, &end, decided, dropped);
+}
+
+static void handle(struct dropped *dropped, const struct smtp_server_event *event)
+{
+    switch (event->kind) {
+    case SMTP_SERVER_EHLO:
+        answer(dropped, 250);
+        break;
+    case SMTP_SERVER_MAIL:
+        take_mail(dropped, event);
+        break;
+    case SMTP_SERVER_RCPT:
+        take_recipient(dropped, event);
+        break;
+    case SMTP_SERVER_DATA:
+        begin_content(dropped);
+        break;
+    case SMTP_SERVER_CONTENT:
+        if (dropped->arrival && !arrival_feed(dropped->arrival, event->bytes, has_room, dropped))
+            dropped->waits = true;
+        break;
+    case SMTP_SERVER_END:
+        end_content(dropped, event);
+        break;
+    case SMTP_SERVER_STARTTLS:
+    case SMTP_SERVER_AUTH:
+    case SMTP_SERVER_AUTH_MORE:
+    case SMTP_SERVER_RESET:
+    case SMTP_SERVER_QUIT:
+    case SMTP_SERVER_CLOSE: /* the message would have ended it before: it is cut short */
+        fault_set(&dropped->fault, ERR_CORRUPT, "the file has no whole message");
+        finish(dropped, ERR_CORRUPT);
+        break;
+    }
+}
+
+/* What the machine refused by itself stands in its output only. */
+static void read_output(struct dropped *dropped)
+{
+    struct str out = smtp_server_output(dropped->machine), rest = out, line;
+
+    while (!dropped->is_over && str_next(&rest, '\n', &line)) {
+        if (line.len == 0 || (line.at[0] != '4' && line.at[0] != '5'))
+            continue;
+        fault_set(&dropped->fault, ERR_INVALID, STR_FMT, STR_ARG(str_trim(line)));
+        finish(dropped, ERR_INVALID);
+    }
+    if (!dropped->is_over)
+        smtp_server_sent(dropped->machine, out.len);
+}
+
+/* ---- reading ---- */
+
+static void read_run(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+    ssize_t got;
+
+    do
+        got = read(dropped->fd, dropped->window, DROPPED_WINDOW);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        fault_errno(&dropped->fault, errno, "cannot read it");
+    dropped->window_len = got > 0 ? (size_t)got : 0;
+    dropped->window_at = 0;
+    dropped->is_eof = got <= 0;
+}
+
+static void has_read(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+
+    dropped->waits = false;
+    if (!is_back(dropped))
+        return;
+    if (dropped->is_eof) {
+        if (!dropped->fault.err)
+            fault_set(&dropped->fault, ERR_CORRUPT, "the file has no whole message");
+        finish(dropped, ERR_CORRUPT);
+        return;
+    }
+    pump(dropped);
+}
+
+/* True when something moved. */
+static bool pump_once(struct dropped *dropped)
+{
+    uint64_t now = loop_now_ms(dropped->dropbox->options.loop);
+    struct smtp_server_event event;
+    size_t used = smtp_server_feed(
+        dropped->machine,
+        str_make(dropped->window + dropped->window_at, dropped->window_len - dropped->window_at),
+        now);
+    bool moved = used > 0;
+
+    dropped->window_at += used;
+    while (!dropped->is_over && !dropped->waits &&
+           smtp_server_next(dropped->machine, now, &event)) {
+        handle(dropped, &event);
+        moved = true;
+    }
+    return moved;
+}
+
+static void pump(struct dropped *dropped)
+{
+    bool moved = true;
+
+    while (moved && !dropped->is_over && !dropped->waits) {
+        moved = pump_once(dropped);
+        if (!dropped->is_over)
+            read_output(dropped);
+    }
+    if (dropped->is_over || dropped->waits)
+        return;
+    dropped->waits = true;
+    work(dropped, read_run, has_read);
+}
+
+/* ---- opening ---- */
+
+/* What a user put there may be anything: a link, a pipe, a device, a file of
+ * another one's. Only a plain file with one name, his own, is mail. */
+static enum err open_file(struct dropped *dropped)
+{
+    struct fault *fault = &dropped->fault;
+    uint64_t most = dropped->dropbox->options.message_size;
+    struct stat st;
+
+    dropped->fd = openat(dropped->folder, dropped->file.name,
+                         O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (dropped->fd < 0)
+        return fault_errno(fault, errno, "cannot open it");
+    if (fstat(dropped->fd, &st))
+        return fault_errno(fault, errno, "cannot look at it");
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != dropped->file.uid)
+        return fault_set(fault, ERR_DENIED, "it is not a plain file with one name");
+    if ((uint64_t)st.st_size > most + most / 2 + SIZE_SLACK)
+        return fault_set(fault, ERR_LIMIT, "it is larger than limits message-size");
+    return ERR_OK;
+}
+
+/* "waypost-drop 1 WHY CRLF" */
+static enum err read_first_line(struct dropped *dropped)
+{
+    struct str in = str_make(dropped->window, dropped->window_len);
+    size_t end = str_chr(in, '\n');
+
+    if (!str_starts(in, STR(FIRST_LINE)) || end == in.len)
+        return fault_set(&dropped->fault, ERR_CORRUPT, "it does not begin as a dropped message");
+    struct str why = str_from(str_head(in, end), sizeof(FIRST_LINE) - 1);
+    str_copy(dropped->why, sizeof(dropped->why), str_trim(why));
+    dropped->window_at = end + 1;
+    return ERR_OK;
+}
+
+static void open_run(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+
+    if (open_file(dropped))
+        return;
+    dropped->window = mem_alloc(DROPPED_WINDOW);
+    read_run(job);
+    if (!dropped->fault.err)
+        (void)read_first_line(dropped);
+}
+
+static void feed_first(struct dropped *dropped)
+{
+    const struct dropbox_options *options = &dropped->dropbox->options;
+    uint64_t now = loop_now_ms(options->loop);
+    struct smtp_server_options machine = {
+        .hostname = options->hostname,
+        .exts = EXT_PIPELINING | EXT_SIZE | EXT_ENHANCEDSTATUSCODES | EXT_8BITMIME | EXT_DSN |
+                EXT_SMTPUTF8,
+        .size_max = options->message_size,
+        .line_max = 2048,
+        .bare_addresses = true,
+        .recipients_max = RECIPIENTS_MAX,
+        .errors_max = 1,
+        .command_timeout_ms = UINT64_MAX / 4,
+        .data_timeout_ms = UINT64_MAX / 4,
+    };
+
+    dropped->machine = smtp_server_new(&machine, now);
+    smtp_server_greet(dropped->machine, NULL);
+    pump(dropped);
+}
+
+static void asked(struct store_request *request)
+{
+    struct store_get *get = container_of(request, struct store_get, request);
+    struct dropped *dropped = container_of(get, struct dropped, get);
+
+    if (!is_back(dropped))
+        return;
+    if (request->err == ERR_NOT_FOUND)
+        feed_first(dropped);
+    else if (request->err == ERR_OK)
+        finish(dropped, ERR_OK); /* taken before a crash, and not removed */
+    else {
+        dropped->fault = request->fault;
+        finish(dropped, ERR_AGAIN);
+    }
+}
+
+static void opened(struct job *job)
+{
+    struct dropped *dropped = container_of(job, struct dropped, job);
+    struct dropbox *dropbox = dropped->dropbox;
+
+    if (!is_back(dropped))
+        return;
+    if (dropped->fault.err == ERR_NOT_FOUND) { /* its owner took it back */
+        is_done(dropped);
+        return;
+    }
+    if (dropped->fault.err) {
+        finish(dropped, dropped->fault.err);
+        return;
+    }
+    dropped->get.id = dropped->id;
+    dropped->get.request.reply_to = loop_mailbox(dropbox->options.loop);
+    dropped->get.request.done = asked;
+    out(dropped);
+    store_get(dropbox->options.store, &dropped->get);
+}
+
+void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
+{
+    struct dropped *dropped = mem_alloc(sizeof(*dropped));
+
+    dropped->dropbox = dropbox;
+    dropped->file = *file;
+    dropped->id = id_of(file);
+    dropped->fd = -1;
+    dropped->folder = fcntl(dropbox->folder, F_DUPFD_CLOEXEC, 0);
+    envelope_init(&dropped->envelope);
+    dropped->next = dropbox->dropped;
+    dropped->at = &dropbox->dropped;
+    if (dropped->next)
+        dropped->next->at = &dropped->next;
+    dropbox->dropped = dropped;
+    work(dropped, open_run, opened);
+}
+
+void dropped_abort_all(struct dropbox *dropbox)
+{
+    struct dropped *next;
+
+    for (struct dropped *one = dropbox->dropped; one; one = next) {
+        next = one->next;
+        one->is_aborted = true;
+        if (!one->has_work) {
+            dropped_free(one);
+            dropbox->under_way--;
+        }
+    }
+}
