@@ -180,6 +180,7 @@ smtpd_sasl_auth_enable = yes
 smtpd_sasl_type = cyrus
 smtpd_sasl_local_domain = relay.bench.test
 smtpd_milters = unix:{folder}/milter/opendkim.sock
+            f'sendmail {{ socket = "{self.folder}/submit.sock" drop = "{self.folder}/drop" }}',
 milter_default_action = tempfail
 """
 

@@ -49,6 +49,7 @@ class Desk:
         self.text = f"""hostname = "relay.here.test"
 data = "{self.dir}/data"
 api {{ socket = "{self.dir}/run/api.sock" }}
+sendmail {{ socket = "{self.dir}/run/submit.sock" drop = "{self.dir}/drop" }}
 tls {{ certificate = "{self.cert}" key = "{self.key}" }}
 users {{ file = "{self.users}" }}
 dkim "here.test" {{ key "s1" {{ file = "{self.dir}/here.test.s1.pem" }} }}

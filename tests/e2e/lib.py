@@ -160,6 +160,7 @@ class Waypost:
         self.data = self.dir / "data"
         self.conf = self.dir / "waypost.conf"
         self.socket = self.dir / "api.sock"
+        self.submit, self.drop = self.dir / "submit.sock", self.dir / "drop"  # sendmail(1)'s
         self.log = self.dir / "log"
         self.port, self.submission, self.submissions = free_port(), free_port(), free_port()
         self.process = None
@@ -167,6 +168,8 @@ class Waypost:
         self.wrapper = list(wrapper)
         text = [f'hostname = "relay.here.test"', f'data = "{self.data}"', f'api {{ socket = "{self.socket}" }}',
                 "workers = 2"]
+        if "sendmail {" not in conf:
+            text.append(f'sendmail {{ socket = "{self.submit}" drop = "{self.drop}" }}')
         if SLOW > 1 and "queue {" not in conf:
             text.append('queue { map-size = "8G" }')  # sanitizers leave no room for the usual 1 TB
         if tls:

@@ -323,6 +323,7 @@ def root(stack):
 user = "nobody"
 data = "{where}/data"
 api {{ socket = "{where}/run/api.sock" }}
+sendmail {{ socket = "{where}/run/submit.sock" drop = "{where}/drop" }}
 tls {{ certificate = "{cert}" key = "{key}" }}
 dkim "here.test" {{ key "s1" {{ file = "{where}/dkim.pem" }} }}
 users {{ file = "{where}/users" }}
@@ -371,7 +372,8 @@ def check(stack):
     (where / "pass").write_text("secret\n")
     (where / "pass").chmod(0o600)
     conf = where / "waypost.conf"
-    base = f'hostname = "relay.here.test"\ndata = "{where}/data"\napi {{ socket = "{where}/api.sock" }}\n'
+    base = f'hostname = "relay.here.test"\ndata = "{where}/data"\napi {{ socket = "{where}/api.sock" }}\n' \
+        f'sendmail {{ socket = "{where}/submit.sock" drop = "{where}/drop" }}\n'
     local = 'listen "l" { address = "127.0.0.1:2" trust = {"127.0.0.1"} }\n'
     tls = f'tls {{ certificate = "{cert}" key = "{key}" }}\n'
     for name, text, wanted in (
