@@ -1,0 +1,446 @@
+/*
+ * check.c - plays a recording up to many points, and looks at what a power cut
+ * there would have left.
+ *
+ * usage: crash_check [option]... LOG LEDGER ROOT
+ *   --images N     how many (default 200), spread evenly over all moments
+ *                  at which a sync or an acknowledgement began or ended
+ *   --seed S       image I of seed S is always the same (default 1)
+ *   --only I       this one image alone; with --into FOLDER it is left there as
+ *                  it was before the store was opened
+ *   --end          with --into: everything that was done, as it should be on disk now
+ *   --lie WORD     data-sync, meta-sync, body-sync, folder-sync, early: what the disk
+ *                  (or the relay) pretends; the check must fail
+ *   --keep FOLDER  failing images are left here, named by seed and number
+ *   --jobs N       at once (default 1)
+ *
+ * Each image is made and opened in a process of its own: a damaged map ends that
+ * one alone. Exit code 0: nothing wrong; 1: wrong images; 2: the recording is not
+ * usable.
+ */
+#include "tests/crash/verify.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct options {
+    unsigned long images, seed, only, jobs;
+    bool has_only, is_end;
+    const char *into, *keep, *log, *ledger, *root;
+    enum lie lie;
+};
+
+struct moment { /* a call begins or ends */
+    uint64_t at;
+    const struct log_record *record;
+};
+
+struct recording {
+    const struct log_record **records;
+    size_t count, cap;
+    struct moment *moments; /* in order */
+    size_t moment_count;
+    uint64_t *edges; /* of syncs and acknowledgements, in order */
+    size_t edge_count;
+};
+
+struct plan {
+    unsigned long number;
+    uint64_t cut;
+    enum fate fate;
+    unsigned percent;
+    struct dice dice;
+};
+
+/* ---- the recording --------------------------------------------------------------------- */
+
+static const char *map_file(const char *path, size_t *out_len)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size == 0)
+        return NULL;
+    void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    *out_len = (size_t)st.st_size;
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static bool read_log(struct recording *recording, const char *path)
+{
+    size_t len = 0, at = 0;
+    const char *bytes = map_file(path, &len);
+
+    while (bytes && at + sizeof(struct log_record) <= len) {
+        const struct log_record *record = (const void *)(bytes + at);
+        if (record->magic != LOG_MAGIC)
+            return false;
+        if (recording->count == recording->cap) {
+            recording->cap = recording->cap ? recording->cap * 2 : 4096;
+            recording->records =
+                realloc(recording->records, recording->cap * sizeof(recording->records[0]));
+        }
+        recording->records[recording->count++] = record;
+        at += log_padded(sizeof(*record) + record->len + record->len2);
+    }
+    return bytes && at == len && recording->count > 0;
+}
+
+static int moment_order(const void *a, const void *b)
+{
+    const struct moment *x = a, *y = b;
+
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static int number_order(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Where what must be there changes: a sync ends, a promise leaves. */
+static bool is_edge(const struct log_record *record)
+{
+    return record->op == LOG_SYNC || record->op == LOG_SAID ||
+           (record->op == LOG_WRITE && (record->flags & LOG_SYNCED));
+}
+
+static void order_moments(struct recording *recording)
+{
+    recording->moments = calloc(recording->count * 2, sizeof(struct moment));
+    recording->edges = calloc(recording->count * 2, sizeof(uint64_t));
+    for (size_t i = 0; i < recording->count; i++) {
+        const struct log_record *record = recording->records[i];
+        recording->moments[recording->moment_count++] = (struct moment){ record->begin, record };
+        recording->moments[recording->moment_count++] = (struct moment){ record->end, record };
+        if (!is_edge(record))
+            continue;
+        recording->edges[recording->edge_count++] = record->begin;
+        recording->edges[recording->edge_count++] = record->end;
+    }
+    qsort(recording->moments, recording->moment_count, sizeof(struct moment), moment_order);
+    qsort(recording->edges, recording->edge_count, sizeof(uint64_t), number_order);
+}
+
+/* ---- which images ------------------------------------------------------------------------- */
+
+/* Just before an edge, just behind it, or somewhere before the next. */
+static uint64_t choose_cut(const struct recording *recording, const struct options *options,
+                           struct plan *plan)
+{
+    size_t at =
+        (size_t)((double)plan->number * (double)recording->edge_count / (double)options->images);
+    size_t width = recording->edge_count / options->images + 1;
+
+    at += (size_t)dice_below(&plan->dice, width);
+    if (at >= recording->edge_count)
+        at = recording->edge_count - 1;
+    uint64_t edge = recording->edges[at];
+    uint64_t next = at + 1 < recording->edge_count ? recording->edges[at + 1] : edge + 1;
+    switch (dice_below(&plan->dice, 3)) {
+    case 0:
+        return edge;
+    case 1:
+        return edge + 1;
+    }
+    return edge + dice_below(&plan->dice, next - edge + 1);
+}
+
+static struct plan make_plan(const struct recording *recording, const struct options *options,
+                             unsigned long number)
+{
+    static const unsigned percents[] = { 2, 20, 50, 80, 98 };
+    struct plan plan = { .number = number, .dice = { options->seed * UINT64_C(1000003) + number } };
+
+    (void)dice_next(&plan.dice);
+    plan.cut = choose_cut(recording, options, &plan);
+    plan.fate = (enum fate)dice_below(&plan.dice, FATE_COUNT);
+    plan.percent = percents[dice_below(&plan.dice, 5)];
+    return plan;
+}
+
+static int plan_order(const void *a, const void *b)
+{
+    const struct plan *x = a, *y = b;
+
+    return (x->cut > y->cut) - (x->cut < y->cut);
+}
+
+/* ---- one image ------------------------------------------------------------------------------ */
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+    (void)st;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_all(const char *folder) { nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
+/* The lock file is written through a map that is never synced: it may be
+ * missing, empty, or hold anything. */
+static void put_lock_file(struct plan *plan, const char *folder)
+{
+    char path[4200], bytes[8192];
+
+    snprintf(path, sizeof(path), "%s/data/queue/db/lock.mdb", folder);
+    if (dice_chance(&plan->dice, 50)) {
+        unlink(path);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)dice_next(&plan->dice);
+    int fd = open(path, O_WRONLY | O_TRUNC); /* not made where there is none */
+    if (fd < 0)
+        return;
+    if (write(fd, bytes, sizeof(bytes)) < 0)
+        perror(path);
+    close(fd);
+}
+
+static bool make_image(struct disk *disk, struct plan plan, const char *folder)
+{
+    if (!disk_image(disk, plan.fate, plan.percent, &plan.dice, folder))
+        return false;
+    put_lock_file(&plan, folder);
+    return true;
+}
+
+static void temporary(char *out, size_t size)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(out, size, "%s/crash-image-XXXXXX", tmp ? tmp : "/dev/shm");
+    if (!mkdtemp(out)) {
+        perror(out);
+        _exit(2);
+    }
+}
+
+/* In the child. */
+static int check_one(const struct options *options, struct disk *disk, struct promises *promises,
+                     const struct plan *plan, struct verify_count *count)
+{
+    char folder[4100], data[4200], label[128];
+
+    snprintf(label, sizeof(label), "image %lu of seed %lu (cut %llu, %s %u%%)", plan->number,
+             options->seed, (unsigned long long)plan->cut, fate_word(plan->fate), plan->percent);
+    temporary(folder, sizeof(folder));
+    bool ok = make_image(disk, *plan, folder);
+    if (!ok)
+        printf("%s: it cannot be written\n", label);
+    snprintf(data, sizeof(data), "%s/data", folder);
+    if (mkdir(data, 0700) == 0) /* as the relay would: then nothing was promised either */
+        count->no_store++;
+    ok = ok && verify_image(data, promises, plan->cut, label, count);
+    remove_all(folder);
+    fflush(stdout);
+    return ok ? 0 : 1;
+}
+
+/* ---- all images ------------------------------------------------------------------------------- */
+
+struct run {
+    const struct options *options;
+    struct disk *disk;
+    struct promises *promises;
+    struct verify_count *count;
+    unsigned long running;
+};
+
+static void keep_image(struct run *run, const struct plan *plan)
+{
+    char folder[4200];
+
+    if (!run->options->keep)
+        return;
+    snprintf(folder, sizeof(folder), "%s/seed-%lu-image-%lu", run->options->keep,
+             run->options->seed, plan->number);
+    if (!make_image(run->disk, *plan, folder))
+        perror(folder);
+}
+
+static void reap(struct run *run)
+{
+    int status = 0;
+
+    if (wait(&status) < 0)
+        return;
+    run->running--;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return;
+    run->count->failed++;
+    if (!WIFEXITED(status))
+        printf("an image ended its check with signal %d\n", WTERMSIG(status));
+    fflush(stdout);
+}
+
+static void start_one(struct run *run, const struct plan *plan)
+{
+    while (run->running >= run->options->jobs)
+        reap(run);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int rc = check_one(run->options, run->disk, run->promises, plan, run->count);
+        if (rc)
+            keep_image(run, plan);
+        _exit(rc);
+    }
+    if (pid < 0) {
+        perror("fork");
+        exit(2);
+    }
+    run->running++;
+    run->count->images++;
+}
+
+static void play_until(struct disk *disk, const struct recording *recording, size_t *next,
+                       uint64_t cut)
+{
+    for (; *next < recording->moment_count && recording->moments[*next].at < cut; ++*next) {
+        const struct moment *moment = &recording->moments[*next];
+        if (moment->at == moment->record->begin)
+            disk_begin(disk, moment->record);
+        else
+            disk_end(disk, moment->record);
+    }
+}
+
+static void run_all(struct run *run, const struct recording *recording)
+{
+    const struct options *options = run->options;
+    struct plan *plans = calloc(options->images, sizeof(struct plan));
+    size_t next = 0;
+
+    for (unsigned long i = 0; i < options->images; i++)
+        plans[i] = make_plan(recording, options, i);
+    qsort(plans, options->images, sizeof(struct plan), plan_order);
+    for (unsigned long i = 0; i < options->images; i++) {
+        if (options->has_only && plans[i].number != options->only)
+            continue;
+        play_until(run->disk, recording, &next, plans[i].cut);
+        if (options->into && !make_image(run->disk, plans[i], options->into))
+            perror(options->into);
+        start_one(run, &plans[i]);
+    }
+    while (run->running > 0)
+        reap(run);
+    free(plans);
+}
+
+static int build_end(struct disk *disk, const struct recording *recording, const char *into)
+{
+    struct dice dice = { 0 };
+    size_t next = 0;
+
+    play_until(disk, recording, &next, UINT64_MAX);
+    return disk_image(disk, FATE_KEPT, 100, &dice, into) ? 0 : 2;
+}
+
+static void say_result(const struct options *options, const struct recording *recording,
+                       const struct verify_count *count)
+{
+    printf(
+        "%lu images at %zu edges of %zu calls, %lu wrong (seed %lu, lie: %s): %lu promises held; "
+        "found whole: %lu messages, %lu of them with a side file, %lu reports, %lu recipients; "
+        "rightly gone: %lu; settled and not back: %lu; dropped and not back: %lu; "
+        "before there was a folder: %lu\n",
+        count->images, recording->edge_count, recording->count, count->failed, options->seed,
+        lie_word(options->lie), count->acknowledged, count->messages, count->side_files,
+        count->reports, count->recipients, count->gone, count->settled, count->dropped,
+        count->no_store);
+}
+
+/* ---- the command --------------------------------------------------------------------------------- */
+
+static enum lie parse_lie(const char *word)
+{
+    for (unsigned i = 0; i < LIE_COUNT; i++) {
+        if (strcmp(word, lie_word((enum lie)i)) == 0)
+            return (enum lie)i;
+    }
+    fprintf(stderr, "there is no lie called %s\n", word);
+    exit(2);
+}
+
+static bool parse(struct options *options, int argc, char **argv)
+{
+    static const struct option known[] = {
+        { "images", required_argument, NULL, 'n' },
+        { "seed", required_argument, NULL, 's' },
+        { "only", required_argument, NULL, 'o' },
+        { "into", required_argument, NULL, 'i' },
+        { "keep", required_argument, NULL, 'k' },
+        { "lie", required_argument, NULL, 'l' },
+        { "jobs", required_argument, NULL, 'j' },
+        { "end", no_argument, NULL, 'e' },
+        { 0 },
+    };
+
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (c == 'n')
+            options->images = strtoul(optarg, NULL, 10);
+        else if (c == 's')
+            options->seed = strtoul(optarg, NULL, 10);
+        else if (c == 'j')
+            options->jobs = strtoul(optarg, NULL, 10);
+        else if (c == 'o')
+            options->only = strtoul(optarg, NULL, 10), options->has_only = true;
+        else if (c == 'i')
+            options->into = optarg;
+        else if (c == 'k')
+            options->keep = optarg;
+        else if (c == 'l')
+            options->lie = parse_lie(optarg);
+        else if (c == 'e')
+            options->is_end = true;
+        else
+            return false;
+    }
+    if (argc - optind != 3 || options->images == 0 || options->jobs == 0)
+        return false;
+    options->log = argv[optind];
+    options->ledger = argv[optind + 1];
+    options->root = argv[optind + 2];
+    return !options->is_end || options->into;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = { .images = 200, .seed = 1, .jobs = 1 };
+    struct recording recording = { 0 };
+
+    if (!parse(&options, argc, argv)) {
+        fprintf(stderr, "usage: crash_check [option]... LOG LEDGER ROOT\n");
+        return 2;
+    }
+    if (!read_log(&recording, options.log)) {
+        fprintf(stderr, "%s is not a recording\n", options.log);
+        return 2;
+    }
+    order_moments(&recording);
+    struct run run = { .options = &options, .disk = disk_new(options.root, options.lie) };
+    if (options.is_end)
+        return build_end(run.disk, &recording, options.into);
+    run.promises = promises_load(options.ledger, recording.records, recording.count, options.lie);
+    run.count =
+        mmap(NULL, sizeof(*run.count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!run.promises || run.count == MAP_FAILED || recording.edge_count == 0)
+        return 2;
+    run_all(&run, &recording);
+    say_result(&options, &recording, run.count);
+    return run.count->failed ? 1 : 0;
+}

@@ -1,0 +1,25 @@
+/*
+ * verify.h - opens the store of one image and holds it against the promises.
+ */
+#ifndef WAYPOST_TESTS_CRASH_VERIFY_H
+#define WAYPOST_TESTS_CRASH_VERIFY_H
+
+#include "tests/crash/promise.h"
+
+#include <stdatomic.h>
+
+/* Over all images; in memory that the forked checks share. */
+struct verify_count {
+    atomic_ulong images, failed;
+    atomic_ulong messages, side_files, reports, recipients; /* found whole */
+    atomic_ulong acknowledged, gone;                        /* of these: rightly not there */
+    atomic_ulong settled, dropped;                          /* seen not to be back */
+    atomic_ulong no_store;                                  /* cut before there was one */
+};
+
+/* The folder holds `queue` and `trace`. Everything that is wrong is said on
+ * stdout, each line behind `label`. True: nothing was. */
+bool verify_image(const char *folder, struct promises *promises, uint64_t cut, const char *label,
+                  struct verify_count *count);
+
+#endif
