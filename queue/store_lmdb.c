@@ -23,7 +23,6 @@
  *
  *   while the database is made       db.new, not db: made anew
  *   before the folders are synced    nothing was promised yet: no queue, or an empty one
- *   before the folders are synced    nothing was promised yet: no queue, or an empty one
  *   side file written, no accept     a file without a record: removed
  *   before a commit's last write     the state before the batch; nothing of it was
  *                                    answered, so every client still has its mail and
@@ -42,7 +41,6 @@
  * Lanes are found by skipping through `due`; what each holds is counted after the
  * start, in pages.
  */
-#include "queue/lmdb_folder.h"
 #include "queue/lmdb_folder.h"
 #include "queue/lmdb_store.h"
 
