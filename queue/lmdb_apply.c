@@ -36,13 +36,23 @@ static uint32_t *by_lane(const struct envelope *envelope, struct arena *arena, s
     return order;
 }
 
+/* Buffers and arenas grow by doubling: what they hold is up to twice what they say. */
+static size_t room_of(size_t len)
+{
+    size_t room = 256;
+
+    while (room < len && room < SIZE_MAX / 2)
+        room *= 2;
+    return room;
+}
+
 static size_t memory_of(const struct message *message)
 {
     struct str body = STR_EMPTY;
 
     body_is_inline(message->body, &body);
-    return sizeof(struct part) + sizeof(*message) + message->head_len + body.len +
-           message->envelope.arena.used_bytes;
+    return sizeof(struct part) + sizeof(*message) + room_of(message->head_len + 1) +
+           room_of(body.len + 1) + room_of(message->envelope.arena.used_bytes) + 1024;
 }
 
 /* Into the lane's window, when all of it is due and there is room. */

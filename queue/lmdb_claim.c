@@ -47,6 +47,33 @@ static void claim_window(struct lmdb *l, struct lane *lane, struct store_claim *
     }
 }
 
+/* Everything that is looked for, whatever its number: it is in memory already. */
+static void look_at_window(struct lmdb *l, struct lane *lane, struct store_claim *request)
+{
+    struct str name = str_make(lane->name, lane->name_len);
+    struct claim **last = &request->claims;
+    struct part *part, *next;
+
+    for (unsigned bucket = 0; lane->window_count && bucket < STORE_BUCKETS; bucket++) {
+        for (part = lane->window[bucket].first; part; part = next) {
+            size_t count;
+            next = part->next;
+            if (!rules_is_looked_for(&request->look, &part->message->envelope, name,
+                                     request->now_s))
+                continue;
+            uint32_t *indexes =
+                cold_indexes(&part->message->envelope, name, request->now_s, &count);
+            bool was_last = lane->window_count == 1;
+            part_leave(l, part);
+            cold_lease(part, indexes, count);
+            *last = claim_new(message_ref(part->message), name, indexes, count, part->due_at);
+            last = &(*last)->next;
+            if (was_last) /* the window is gone with it */
+                return;
+        }
+    }
+}
+
 /* ---- a claim's way ------------------------------------------------------------------- */
 
 /* With the lock held, so that no news of the lane overtakes this answer. */
@@ -54,7 +81,8 @@ static void finish(struct lmdb *l, struct lane *lane, struct store_claim *reques
 {
     if (lane) {
         lane->told = request->next_due = index_lane_due(lane);
-        request->more = lane->told && lane->told <= request->now_s;
+        if (!request->look.is_on)
+            request->more = lane->told && lane->told <= request->now_s;
         index_sweep(l, lane);
     }
     store_answer(&request->request, request->claims ? ERR_OK : err);
@@ -66,6 +94,11 @@ static bool start(struct lmdb *l, struct lane *lane, struct store_claim *request
     bool index_is_due = lane->index_due && lane->index_due <= request->now_s;
     size_t from_window = request->max;
 
+    if (request->look.is_on) {
+        if (!request->look.place.is_begun)
+            look_at_window(l, lane, request);
+        return index_is_due;
+    }
     if (index_is_due && request->max > 1)
         from_window = (request->max + 1) / 2;
     else if (index_is_due && (lane->index_turn = !lane->index_turn))
@@ -98,7 +131,7 @@ static void end_claim(struct cold *cold, struct store_claim *request, enum err e
 {
     struct lane *lane = cold->lane;
 
-    if (!err) {
+    if (!err && !request->look.is_on) {
         lane->index_due = cold->next_due;
         if (lane->added_due)
             cold_lower(&lane->index_due, lane->added_due);

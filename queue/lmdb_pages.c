@@ -10,8 +10,11 @@
 
 #include "relay/base/clock.h"
 
+#include <malloc.h>
+
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
 #define RECOVER_RETRY_MS 1000
+#define TRIM_BYTES ((size_t)4 << 20)
 
 static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
 
@@ -127,6 +130,7 @@ static void collect_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
     for (part = l->oldest; part && n < max; part = part->newer, n++) {
         if ((uint64_t)part->made_ms + l->tuning.spill_ms > now_ms)
             break;
+        l->spilled_bytes += part->bytes;
         batch_spill(l, part);
     }
     *out_low = fresh_low(l, part);
@@ -185,12 +189,24 @@ static bool oldest_is_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
     return is_old;
 }
 
+/* What was written out lay between other things on the heap: without this its pages
+ * would stay ours, and the relay big, for as long as the backlog rests. */
+static void give_memory_back(struct lmdb *l)
+{
+#ifdef __GLIBC__
+    if (l->spilled_bytes >= TRIM_BYTES)
+        malloc_trim(0);
+#endif
+    l->spilled_bytes = 0;
+}
+
 static void write_out(struct lmdb *l, uint64_t now_ms)
 {
     struct fault fault;
     int64_t low;
 
     if (!oldest_is_old(l, now_ms, &low)) {
+        give_memory_back(l);
         l->spilled_ms = now_ms;
         l->state.fresh_low_ms = low; /* the next commit takes it along */
         return;

@@ -167,6 +167,7 @@ struct lmdb {
     struct buf scratch;                          /* [w] */
     struct msgid recover_at, recover_last;       /* [w] indexed up to here; and to do */
     bool is_recovering;                          /* [w] */
+    size_t spilled_bytes;                        /* [w] since memory was given back */
     uint64_t recover_ms;                         /* [w] not before: the last page failed */
     struct msgid scan_at;                        /* [w] counted up to here */
     bool scan_done;                              /* [w] writes under lock, read by both */

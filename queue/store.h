@@ -44,7 +44,7 @@ struct store_options {
     uint64_t
         reserve_bytes; /* kept free on the disk; 0: 1/64 of the disk, at most 256 MiB, at least 1 MiB */
     uint64_t map_bytes;  /* 0: 1 TiB */
-    size_t window_bytes; /* message bytes held in memory for fresh mail; 0: 64 MiB */
+    size_t window_bytes; /* message bytes held in memory for fresh mail; 0: 32 MiB */
     bool read_only;      /* the daemon is down: list, get only */
     struct pool *pool;   /* disk class */
     struct hop_ring
@@ -80,13 +80,29 @@ struct claim {
     int64_t due_at; /* the earliest of theirs */
 };
 
+/* A look at mail that is due and not sent, because its place is down: only what is
+ * old enough that something must be done about it. Nothing is written for it, and
+ * what is not old is not read. */
+struct claim_look {
+    bool is_on;
+    int64_t expired_before; /* arrived before (wall s), time on hold not counted */
+    int64_t late_before;    /* the same, and not warned yet; 0: nobody is warned */
+    struct claim_place {    /* in and out: where the look is; begin with zero */
+        bool is_begun;
+        unsigned bucket;
+        int64_t due_at;
+        struct msgid id;
+    } place;
+};
+
 struct store_claim {
     struct store_request request;
     const char *lane;
-    size_t max; /* messages */
+    size_t max; /* messages; what a look finds in memory comes on top */
     int64_t now_s;
+    struct claim_look look;
     struct claim *claims; /* out: list, maybe empty */
-    bool more;            /* out: others are due now too */
+    bool more;            /* out: others are due now too; the look is not at its end */
     int64_t next_due;     /* out: when the next becomes due (wall s), 0: nothing is queued there */
 };
 

@@ -76,24 +76,56 @@ static struct mem_item *next_item(struct mem_lane *lane, int64_t now)
     return NULL;
 }
 
-static void mem_claim(struct store *store, struct store_claim *request)
+static void claim_due(struct store_mem *mem, struct mem_lane *lane, struct store_claim *request)
 {
-    struct store_mem *mem = mem_of(store);
     struct claim **last = &request->claims;
     struct mem_item *item;
 
-    pthread_mutex_lock(&mem->lock);
-    struct mem_lane *lane = mem_lane(mem, str_of(request->lane), false);
-    for (size_t n = 0; lane && n < request->max; n++) {
-        item = next_item(lane, request->now_s);
-        if (!item)
-            break;
+    for (size_t n = 0; n < request->max && (item = next_item(lane, request->now_s)); n++) {
         *last = claim_item(mem, item, request->now_s);
         last = &(*last)->next;
     }
+}
+
+static struct mem_item *item_in(const struct mem_entry *entry, const struct mem_lane *lane)
+{
+    struct mem_item *item = entry->items;
+
+    while (item && item->lane != lane)
+        item = item->next;
+    return item;
+}
+
+/* All at once: nothing here has to be read from a disk. */
+static void claim_looked_for(struct store_mem *mem, struct mem_lane *lane,
+                             struct store_claim *request)
+{
+    struct claim **last = &request->claims;
+
+    for (struct mem_entry *entry = mem->first; entry; entry = entry->next) {
+        struct mem_item *item = item_in(entry, lane);
+        if (!item || (int64_t)item->timer.due_ms > request->now_s ||
+            !rules_is_looked_for(&request->look, &entry->message->envelope, str_of(lane->name),
+                                 request->now_s))
+            continue;
+        *last = claim_item(mem, item, request->now_s);
+        last = &(*last)->next;
+    }
+}
+
+static void mem_claim(struct store *store, struct store_claim *request)
+{
+    struct store_mem *mem = mem_of(store);
+
+    pthread_mutex_lock(&mem->lock);
+    struct mem_lane *lane = mem_lane(mem, str_of(request->lane), false);
+    if (lane && request->look.is_on)
+        claim_looked_for(mem, lane, request);
+    else if (lane)
+        claim_due(mem, lane, request);
     if (lane) {
         lane->told = request->next_due = mem_lane_due(lane);
-        request->more = lane->told && lane->told <= request->now_s;
+        request->more = !request->look.is_on && lane->told && lane->told <= request->now_s;
     }
     store_answer(&request->request, ERR_OK);
     pthread_mutex_unlock(&mem->lock);

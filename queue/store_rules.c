@@ -101,6 +101,20 @@ bool rules_matches(const struct store_filter *filter, const struct envelope *env
     return false;
 }
 
+bool rules_is_looked_for(const struct claim_look *look, const struct envelope *envelope,
+                         struct str lane, int64_t now_s)
+{
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        const struct recipient *r = &envelope->recipients[i];
+        int64_t since = envelope->arrived_us / 1000000 + r->held_lifetime_s;
+        if (r->state != RECIPIENT_QUEUED || r->due_at > now_s || !str_eq(r->lane, lane))
+            continue;
+        if (since < look->expired_before || (!r->warned && since < look->late_before))
+            return true;
+    }
+    return false;
+}
+
 bool rules_is_by_id(const struct store_filter *filter)
 {
     return !msgid_is_nil(&filter->id) && filter->lane.len == 0 && filter->sender.len == 0 &&

@@ -6,7 +6,6 @@
 #define OWN_TROUBLE_RETRY_S 10
 #define UNKNOWN_RETRY_S 900 /* it may have arrived: no hurry to send it twice */
 #define UNKNOWN_ATTEMPTS_MAX 5
-#define OUTAGE_LOOK_S 60 /* at least so long between two looks */
 
 /* By the clock as it is now. */
 static int64_t arrived_s(const struct ruling_terms *terms, const struct envelope *envelope)
@@ -132,26 +131,11 @@ void ruling_of_attempt(const struct ruling_terms *terms, const struct envelope *
 }
 
 void ruling_of_outage(const struct ruling_terms *terms, const struct envelope *envelope,
-                      const struct recipient *recipient, int64_t down_since_s, int64_t wake_s,
-                      int64_t now_s, struct ruling *out)
+                      const struct recipient *recipient, int64_t now_s, struct ruling *out)
 {
-    int64_t expire_at = expires_at(terms, envelope, recipient);
-    int64_t down_s = now_s - down_since_s;
-
-    *out = (struct ruling){ .state = RECIPIENT_QUEUED };
-    if (now_s >= expire_at) {
+    *out = (struct ruling){ .state = RECIPIENT_QUEUED, .due_at = recipient->due_at };
+    if (now_s >= expires_at(terms, envelope, recipient))
         fail(out, DSN_EXPIRED);
-        return;
-    }
-    stay(terms, envelope, recipient, now_s, out);
-    if (down_s > (int64_t)terms->backoff.max_s)
-        down_s = (int64_t)terms->backoff.max_s;
-    if (down_s < OUTAGE_LOOK_S)
-        down_s = OUTAGE_LOOK_S;
-    out->due_at = now_s + down_s;
-    if (out->due_at < wake_s)
-        out->due_at = wake_s;
-    if (!out->warned)
-        out->due_at = not_after(out->due_at, now_s + 1, warns_at(terms, envelope, recipient));
-    out->due_at = not_after(out->due_at, now_s + 1, expire_at);
+    else
+        stay(terms, envelope, recipient, now_s, out);
 }

@@ -37,11 +37,9 @@ void ruling_of_attempt(const struct ruling_terms *terms, const struct envelope *
                        bool attempted, bool relayed, int64_t now_s, uint64_t noise,
                        struct ruling *out);
 
-/* A recipient whose place is known to be down since `down_since_s`, and asleep
- * until `wake_s`: it is not attempted itself, but lifetime and warning hold, and
- * it is looked at again after as long as the place has been down already. */
+/* A recipient whose place is known to be down: it is not attempted itself, but
+ * lifetime and warning hold. What stays is due as it was. */
 void ruling_of_outage(const struct ruling_terms *terms, const struct envelope *envelope,
-                      const struct recipient *recipient, int64_t down_since_s, int64_t wake_s,
-                      int64_t now_s, struct ruling *out);
+                      const struct recipient *recipient, int64_t now_s, struct ruling *out);
 
 #endif

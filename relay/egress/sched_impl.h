@@ -93,14 +93,6 @@ struct sched_lane {
     struct claim *claims, **claims_last; /* in hand, to be sent */
     unsigned claim_count;
     uint64_t claim_bytes; /* of a message, as the last claim found them */
-    /* A sweep put entries off: once the place is back they are claimed before they
-     * are due. Those met again meanwhile are kept aside, or they would be tried
-     * over and over. */
-    int64_t put_off_until; /* wall s; 0: nothing was put off */
-    int64_t back_since;    /* wall s: the place took mail again; 0: not yet */
-    struct claim *aside;
-    unsigned aside_count;
-
     struct claim *redo; /* a kept connection was dead: at once over a new one */
 
     /* Results on their way to the store: what is put off is known as queued again
@@ -178,6 +170,7 @@ void lane_free(struct sched_lane **lane);
 /* ---- sched_claim.c ---- */
 bool lane_is_due(const struct sched_lane *lane);
 void lane_claim(struct sched_lane *lane, size_t max);
+void lane_look(struct sched_lane *lane, size_t max, const struct claim_look *look);
 struct claim *lane_claim_next(struct sched_lane *lane); /* out of its hand; NULL: empty */
 void lane_give_back(struct sched_lane *lane);           /* what it has in hand, to the store */
 
@@ -217,7 +210,8 @@ void work_quit(struct sched_work *work);     /* an idle one */
 /* ---- sched_settle.c ---- */
 void settle_results(struct sched_lane *lane, struct claim *claim,
                     const struct delivery_result *results);
-/* A claim of a lane whose place sleeps: not attempted, but looked at. */
+/* A claim of a lane whose place sleeps: not attempted, but looked at. Nothing is
+ * written when nothing is to be said of it. */
 void settle_outage(struct sched_lane *lane, struct claim *claim);
 bool settle_is_busy(const struct sched *sched);
 void settle_abort(struct sched *sched); /* what waits to be tried again is given up */

@@ -55,7 +55,7 @@ void lane_maybe_free(struct sched_lane **lane)
 {
     struct sched_lane *l = *lane;
 
-    if (l->is_claiming || l->settling || l->works || l->claims || l->redo || l->aside)
+    if (l->is_claiming || l->settling || l->works || l->claims || l->redo)
         return;
     if (!l->sched->is_draining &&
         (l->due_at || l->lookup || (l->line != LINE_NONE && l->line != LINE_READY)))

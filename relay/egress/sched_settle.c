@@ -448,24 +448,27 @@ void settle_outage(struct sched_lane *lane, struct claim *claim)
     const struct sched_dest *dest = lane->dest;
     const struct envelope *envelope = &claim->message->envelope;
     struct ruling_terms terms = terms_of(sched);
-    struct settling *item = settling_new(lane, claim);
+    struct ruling *rulings = mem_alloc(claim->count * sizeof(*rulings));
     struct delivery_result result = {
         .outcome = dest->dest.last_trouble,
         .stage = dest->words.stage,
         .host = str_of(dest->words.host),
         .said = str_of(dest->words.said),
     };
-    int64_t now_s = loop_wall_s(sched->options.loop);
-    uint64_t now_ms = loop_now_ms(sched->options.loop);
-    int64_t wake_s = now_s;
+    bool any_news = false;
 
-    if (dest->dest.wake_at_ms > now_ms)
-        wake_s += (int64_t)((dest->dest.wake_at_ms - now_ms + 999) / 1000);
     for (size_t i = 0; i < claim->count; i++) {
-        struct ruling ruling;
         ruling_of_outage(&terms, envelope, &envelope->recipients[claim->indexes[i]],
-                         dest->down_since_s ? dest->down_since_s : now_s, wake_s, now_s, &ruling);
-        add_verdict(item, i, &ruling, &result);
+                         loop_wall_s(sched->options.loop), &rulings[i]);
+        any_news |= rulings[i].warned || rulings[i].state != RECIPIENT_QUEUED;
     }
-    finish(item);
+    if (any_news) {
+        struct settling *item = settling_new(lane, claim);
+        for (size_t i = 0; i < claim->count; i++)
+            add_verdict(item, i, &rulings[i], &result);
+        finish(item);
+    } else {
+        store_unclaim(sched->options.store, &claim);
+    }
+    free(rulings);
 }

@@ -3,15 +3,10 @@
  * lifetime runs.
  *
  * After a failed probe the due entries of the lanes that wait for the place are
- * looked at in small batches: those past their lifetime fail with the place's
- * words, a delay warning is given where it is time, and all others are put off
- * for as long as the place has been down already (as if attempted: so an entry
- * costs a look now and then, not one per probe, and none hides another). When
- * the place is back, what was put off is claimed at once, due or not. Outages
- * too short to matter to anybody are not swept.
- *
- * Looking only at the oldest entries would be cheaper still, but the store gives
- * out by due time: fresh mail would hide what was put off before.
+ * looked at, by age: those past their lifetime fail with the place's words, and a
+ * delay warning is given where it is time. All others stay as they are: nothing is
+ * written for them, however many there are, and when the place is back they are
+ * due. Outages too short to matter to anybody are not swept.
  */
 #include "relay/egress/sched_impl.h"
 
@@ -29,23 +24,25 @@ static int64_t sweep_after_s(const struct sched_settings *settings)
     return (int64_t)after;
 }
 
-/* No entry is put off for longer (ruling_of_outage). */
-static int64_t put_off_max_s(const struct sched_dest *dest)
-{
-    const struct sched_settings *settings = dest->sched->settings;
-    uint32_t most = settings->backoff.max_s;
-
-    if (dest->dest.limits.backoff.max_s > most)
-        most = dest->dest.limits.backoff.max_s;
-    return (int64_t)most + 86400; /* a peer's hint may let it sleep for a day */
-}
-
 static bool is_worth_it(const struct sched_dest *dest)
 {
     const struct sched *sched = dest->sched;
 
     return dest->dest.state == DEST_SLEEPING && dest->down_since_s && !sched->is_draining &&
            loop_wall_s(sched->options.loop) - dest->down_since_s >= sweep_after_s(sched->settings);
+}
+
+/* Who arrived before these moments: the ruling has the last word. */
+static struct claim_look look_of(const struct sched *sched)
+{
+    const struct sched_settings *settings = sched->settings;
+    int64_t now_s = loop_wall_s(sched->options.loop);
+
+    return (struct claim_look){
+        .expired_before = now_s - (int64_t)settings->lifetime_s + 1,
+        .late_before =
+            settings->warn_after_s ? now_s - (int64_t)settings->warn_after_s + 1 : 0,
+    };
 }
 
 /* The lane that has waited longest; it goes to the end of the line. */
@@ -58,8 +55,9 @@ static void sweep_next(struct sched_dest *dest)
         if (!lane->is_claiming && lane->work_count == 0) {
             DL_DELETE(dest->blocked, lane);
             DL_APPEND(dest->blocked, lane);
-            lane->is_sweep = dest->is_sweeping = true;
-            lane_claim(lane, SWEEP_BATCH);
+            struct claim_look look = look_of(dest->sched);
+            dest->is_sweeping = true;
+            lane_look(lane, SWEEP_BATCH, &look);
             return;
         }
         lane = lane->next;
@@ -90,11 +88,9 @@ void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more)
         claim->next = NULL;
         settle_outage(lane, claim);
     }
-    if (go_on)
-        lane->put_off_until = loop_wall_s(lane->sched->options.loop) + put_off_max_s(dest);
     if (go_on && more) {
-        lane->is_sweep = dest->is_sweeping = true;
-        lane_claim(lane, SWEEP_BATCH);
+        dest->is_sweeping = true;
+        lane_look(lane, SWEEP_BATCH, &lane->claim.look);
     } else if (go_on) {
         sweep_next(dest);
     }
