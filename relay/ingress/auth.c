@@ -45,8 +45,9 @@ struct auth_check {
     struct auth *auth;
     struct loop *loop;
     struct timer timer;
-    struct auth_key client; /* network and user */
-    bool is_hashing;        /* a letter is owed */
+    struct auth_key client; /* network and user; unless there is nothing to forgive */
+    bool has_client;
+    bool is_hashing; /* a letter is owed */
     atomic_bool is_cancelled;
     enum auth_verdict verdict;
     auth_fn *fn;
@@ -127,7 +128,8 @@ static void answer_soon(struct auth_check *check, enum auth_verdict verdict)
     pthread_mutex_lock(&auth->lock);
     switch (verdict) {
     case AUTH_OK:
-        auth_memory_forgive(&auth->memory, &check->client);
+        if (check->has_client)
+            auth_memory_forgive(&auth->memory, &check->client);
         break;
     case AUTH_WRONG:
         delay_ms = auth_memory_add_bad(&auth->memory, &check->client, loop_now_ms(check->loop));
@@ -247,22 +249,25 @@ static void hashing_done(struct job *job) { hashing_free(container_of(job, struc
 
 /* ---- asking ---- */
 
-static struct auth_check *check_new(struct auth *auth, struct loop *loop,
-                                    const struct endpoint *client, struct str user, auth_fn *fn,
-                                    void *arg)
+static struct auth_check *check_new(struct auth *auth, struct loop *loop, auth_fn *fn, void *arg)
 {
     struct auth_check *check = mem_alloc(sizeof(*check));
 
     check->letter.open = told;
     check->auth = auth;
     check->loop = loop;
-    check->client = auth_key_client(&auth->memory, client, user);
     check->fn = fn;
     check->arg = arg;
     return check;
 }
 
-static struct hashing *hashing_new(struct auth *auth, struct loop *loop,
+static void check_client(struct auth_check *check, const struct endpoint *client, struct str user)
+{
+    check->client = auth_key_client(&check->auth->memory, client, user);
+    check->has_client = true;
+}
+
+static struct hashing *hashing_new(struct auth *auth, struct loop *loop, const struct auth_key *key,
                                    const struct endpoint *client, struct str user,
                                    struct str password)
 {
@@ -272,7 +277,7 @@ static struct hashing *hashing_new(struct auth *auth, struct loop *loop,
     hashing->job.done = hashing_done;
     hashing->job.reply_to = loop_mailbox(loop);
     hashing->auth = auth;
-    hashing->key = auth_key_credential(&auth->memory, user, password);
+    hashing->key = *key;
     hashing->network = auth_key_client(&auth->memory, client, STR_EMPTY);
     hashing->began_ms = loop_now_ms(loop);
     hashing->user = str_dup(user);
@@ -342,15 +347,38 @@ static void run(struct auth *auth, struct loop *loop, struct hashing *hashing)
     hashing_free(hashing);
 }
 
+/* The way of nearly all logins. False: it is to be hashed. */
+static bool is_known(struct auth *auth, struct auth_check *check, const struct auth_key *key,
+                     bool *out_has_failures)
+{
+    bool good;
+
+    pthread_mutex_lock(&auth->lock);
+    good = auth_memory_is_good(&auth->memory, key, loop_now_ms(check->loop));
+    *out_has_failures = auth->memory.bad_count > 0;
+    pthread_mutex_unlock(&auth->lock);
+    return good;
+}
+
 void auth_password(struct auth *auth, struct loop *loop, const struct endpoint *client,
                    struct str user, struct str password, auth_fn *fn, void *arg,
                    struct auth_check **out_check)
 {
-    struct auth_check *check = check_new(auth, loop, client, user, fn, arg);
-    struct hashing *hashing = hashing_new(auth, loop, client, user, password);
+    struct auth_check *check = check_new(auth, loop, fn, arg);
+    struct auth_key key = auth_key_credential(&auth->memory, user, password);
+    struct hashing *hashing;
     enum begun begun;
+    bool has_failures;
+    bool known = is_known(auth, check, &key, &has_failures);
 
     *out_check = check;
+    if (!known || has_failures)
+        check_client(check, client, user);
+    if (known) {
+        answer_soon(check, AUTH_OK);
+        return;
+    }
+    hashing = hashing_new(auth, loop, &key, client, user, password);
     pthread_mutex_lock(&auth->lock);
     begun = begin(auth, check, hashing);
     pthread_mutex_unlock(&auth->lock);
@@ -373,7 +401,8 @@ void auth_password(struct auth *auth, struct loop *loop, const struct endpoint *
 void auth_failed(struct auth *auth, struct loop *loop, const struct endpoint *client,
                  struct str user, auth_fn *fn, void *arg, struct auth_check **out_check)
 {
-    *out_check = check_new(auth, loop, client, user, fn, arg);
+    *out_check = check_new(auth, loop, fn, arg);
+    check_client(*out_check, client, user);
     answer_soon(*out_check, AUTH_WRONG);
 }
 

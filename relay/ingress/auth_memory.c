@@ -137,6 +137,7 @@ uint64_t auth_memory_add_bad(struct auth_memory *memory, const struct auth_key *
     if (!bad || bad->last_ms + AUTH_FORGIVEN_MS <= now_ms) {
         if (!bad)
             bad = oldest_bad(memory, key);
+        memory->bad_count += bad->failures == 0;
         *bad = (struct auth_bad){ .key = *key };
     }
     bad->last_ms = now_ms;
@@ -150,6 +151,8 @@ void auth_memory_forgive(struct auth_memory *memory, const struct auth_key *key)
 {
     struct auth_bad *bad = find_bad(memory, key);
 
-    if (bad)
-        *bad = (struct auth_bad){ .failures = 0 };
+    if (!bad)
+        return;
+    *bad = (struct auth_bad){ .failures = 0 };
+    memory->bad_count--;
 }

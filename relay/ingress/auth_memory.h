@@ -39,6 +39,7 @@ struct auth_memory {
     uint8_t secret[32];
     struct auth_good good[AUTH_ROWS][AUTH_WAYS];
     struct auth_bad bad[AUTH_ROWS][AUTH_WAYS];
+    unsigned bad_count; /* places that are taken */
 };
 
 bool auth_key_same(const struct auth_key *a, const struct auth_key *b);

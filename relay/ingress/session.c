@@ -41,6 +41,8 @@ void session_close(struct session *session, bool now)
 {
     if (now)
         stream_abort(&session->stream);
+    else if (session->has_quit)
+        stream_part(&session->stream);
     else
         stream_close(&session->stream);
     session_destroy(session);
@@ -168,7 +170,7 @@ static void handle(struct session *session, const struct smtp_server_event *even
         session_reset(session);
         break;
     case SMTP_SERVER_QUIT:
-        session->is_closing = true;
+        session->is_closing = session->has_quit = true;
         session_tell_end(session, STR("the client said QUIT"));
         break;
     case SMTP_SERVER_CLOSE:

@@ -134,9 +134,12 @@ static void lookup(void *arg, struct str name, struct sasl_secret *out_secret)
 
 void session_auth_begin(struct session *session, const struct smtp_server_event *event)
 {
+    bool is_bound = event->mechanism != MECHANISM_PLAIN && event->mechanism != MECHANISM_LOGIN;
+
     session_auth_end(session);
     session->sasl = sasl_server_new(event->mechanism, session->service->hostname.at,
-                                    stream_channel_binding(session->stream), lookup, session);
+                                    is_bound ? stream_channel_binding(session->stream) : STR_EMPTY,
+                                    lookup, session);
     step(session, event->bytes, event->has_initial);
 }
 

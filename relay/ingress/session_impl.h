@@ -33,6 +33,7 @@ struct session {
     bool is_counted;             /* in caps */
     bool is_pumping, pump_again; /* one pump at a time; callbacks ask for another turn */
     bool is_closing;             /* everything is said: gone once output is written */
+    bool has_quit;               /* the client too has said all */
     bool tls_begun, tls_active, is_esmtp;
     bool is_eof; /* the client will send no more: finish what it asked, then leave */
     struct endpoint client;
@@ -44,8 +45,8 @@ struct session {
     struct auth_check *auth_check;
     char login[256];     /* the name being tried, then the one that is logged in */
     char local_user[24]; /* unix socket: "uid:1000", the kernel's word; empty: not known */
-    struct users *users; /* keeps access.user alive */
     char local_name[72]; /* the same for people: "joe, uid 1000" */
+    struct users *users; /* keeps access.user alive */
     struct access access;
 
     struct envelope envelope;

@@ -148,8 +148,6 @@ static struct stream *stream_of_fd(struct listener *listener, int fd,
                                    const union sockaddr_any *peer, socklen_t len)
 {
     struct stream *stream = stream_make(listener->loop);
-    union sockaddr_any local;
-    socklen_t local_len = sizeof(local);
     int rc;
 
     if (listener->at.family == ENDPOINT_UNIX) {
@@ -159,13 +157,10 @@ static struct stream *stream_of_fd(struct listener *listener, int fd,
     } else {
         uv_tcp_init(loop_uv(listener->loop), &stream->uv.tcp);
         rc = uv_tcp_open(&stream->uv.tcp, fd);
-        uv_tcp_nodelay(&stream->uv.tcp, 1);
     }
     stream->uv.handle.data = stream;
     stream->state = STREAM_OPEN;
     endpoint_of_sockaddr(peer, len, &stream->peer);
-    if (getsockname(fd, &local.any, &local_len) == 0)
-        endpoint_of_sockaddr(&local, local_len, &stream->local);
     if (rc == 0)
         return stream;
     close(fd);
@@ -311,6 +306,8 @@ enum err listener_new(struct loop *loop, const struct listener_options *options,
     listener->arg = arg;
     copy_networks(listener, options);
     learn_at(listener);
+    if (listener->at.family != ENDPOINT_UNIX) /* connections inherit it */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
     listener->unlink_path = options->fd < 0 && listener->at.family == ENDPOINT_UNIX;
     update_polling(listener);
     *out_listener = listener;

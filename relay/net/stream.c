@@ -5,6 +5,7 @@
  * the stream's own, which exists only while bytes are unread: thousands of idle
  * sessions own no buffers.
  */
+#include "relay/net/sockaddr.h"
 #include "relay/net/stream_impl.h"
 
 #include <assert.h>
@@ -153,6 +154,10 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
     size_t room = LOOP_READ_BUFFER;
 
     (void)suggested;
+    if (!wants_bytes(stream)) {
+        *out = uv_buf_init(NULL, 0); /* on_read() is told UV_ENOBUFS */
+        return;
+    }
     if (stream->state == STREAM_OPEN && !stream->tls)
         room = (stream->read_limit ? stream->read_limit : STREAM_IN_MAX) - stream->in.len;
     *out = uv_buf_init(loop_read_buffer(stream->loop), (unsigned)room);
@@ -196,6 +201,11 @@ static void on_read(uv_stream_t *handle, ssize_t got, const uv_buf_t *buffer)
 
     if (got == 0)
         return;
+    if (got == UV_ENOBUFS && !wants_bytes(stream)) {
+        stream->is_reading = false;
+        uv_read_stop(handle);
+        return;
+    }
     if (stream->state == STREAM_LEAVING) {
         if (got < 0)
             stream_destroy(stream);
@@ -209,17 +219,14 @@ static void on_read(uv_stream_t *handle, ssize_t got, const uv_buf_t *buffer)
     stream_emit(stream);
 }
 
+/* Reading is stopped only when bytes come that nobody wants, see on_alloc():
+ * most pauses are over before that, and each stop and start costs two system calls. */
 void stream_update_reading(struct stream *stream)
 {
-    bool wanted = wants_bytes(stream);
-
-    if (wanted == stream->is_reading || stream->state == STREAM_GONE)
+    if (stream->is_reading || stream->state == STREAM_GONE || !wants_bytes(stream))
         return;
-    stream->is_reading = wanted;
-    if (wanted)
-        uv_read_start(&stream->uv.stream, on_alloc, on_read);
-    else
-        uv_read_stop(&stream->uv.stream);
+    stream->is_reading = true;
+    uv_read_start(&stream->uv.stream, on_alloc, on_read);
 }
 
 struct str stream_in(const struct stream *stream) { return buf_view(&stream->in); }
@@ -282,7 +289,19 @@ void stream_deadline(struct stream *stream, uint64_t at_ms)
 /* ---- who is there ---- */
 
 const struct endpoint *stream_peer(const struct stream *stream) { return &stream->peer; }
-const struct endpoint *stream_local(const struct stream *stream) { return &stream->local; }
+
+/* Few ask, so the kernel is asked only then. */
+const struct endpoint *stream_local(struct stream *stream)
+{
+    union sockaddr_any address;
+    socklen_t len = sizeof(address);
+    uv_os_fd_t fd;
+
+    if (stream->local.family == ENDPOINT_NONE && stream->state != STREAM_OPENING &&
+        uv_fileno(&stream->uv.handle, &fd) == 0 && getsockname(fd, &address.any, &len) == 0)
+        endpoint_of_sockaddr(&address, len, &stream->local);
+    return &stream->local;
+}
 
 bool stream_peer_uid(const struct stream *stream, uint32_t *out_uid)
 {

@@ -68,7 +68,7 @@ const struct tls_facts *stream_tls_facts(const struct stream *stream);
 struct str stream_channel_binding(const struct stream *stream);
 
 const struct endpoint *stream_peer(const struct stream *stream);
-const struct endpoint *stream_local(const struct stream *stream);
+const struct endpoint *stream_local(struct stream *stream);
 const struct fault *stream_fault(const struct stream *stream); /* after STREAM_ERROR */
 /* uid of the process at the other end of a unix socket; false: not known. */
 bool stream_peer_uid(const struct stream *stream, uint32_t *out_uid);
@@ -76,6 +76,9 @@ bool stream_peer_uid(const struct stream *stream, uint32_t *out_uid);
 /* Send what is pending (for 10 s at most, a moment when the loop is stopping), say goodbye,
  * free. NULLs the pointer. */
 void stream_close(struct stream **stream);
+/* The same when both sides have said goodbye in their protocol: does not wait for the
+ * end of the other side's bytes. */
+void stream_part(struct stream **stream);
 /* Drop what is pending and free at once. */
 void stream_abort(struct stream **stream);
 

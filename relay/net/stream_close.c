@@ -52,12 +52,14 @@ static void on_loop_end(void *arg)
         loop_timer_start(stream->loop, &stream->timer, HURRY_MS, on_linger_over, stream);
 }
 
-/* Everything is in the kernel: close our half, wait for theirs. */
+/* Everything is in the kernel: close our half, wait for theirs. Within TLS the
+ * other side's goodbye is still to come. */
 static void discard_until_eof(struct stream *stream)
 {
+    bool has_parted = stream->has_parted && !stream->tls && stream->in.len == 0;
     uv_os_fd_t fd = -1;
 
-    if (stream->has_eof || stream->is_out_dead || loop_is_stopping(stream->loop) ||
+    if (has_parted || stream->has_eof || stream->is_out_dead || loop_is_stopping(stream->loop) ||
         uv_fileno(&stream->uv.handle, &fd)) {
         stream_destroy(stream);
         return;
@@ -99,6 +101,13 @@ void stream_close(struct stream **stream_at)
                      loop_is_stopping(stream->loop) ? HURRY_MS : LINGER_MS, on_linger_over, stream);
     loop_end_add(stream->loop, &stream->loop_end, on_loop_end, stream);
     stream_kick(stream);
+}
+
+void stream_part(struct stream **stream_at)
+{
+    if (*stream_at)
+        (*stream_at)->has_parted = true;
+    stream_close(stream_at);
 }
 
 void stream_abort(struct stream **stream_at)

@@ -53,15 +53,6 @@ static enum err open_socket(const struct endpoint *to, const struct endpoint *so
     return ERR_OK;
 }
 
-static void learn_local(struct stream *stream)
-{
-    union sockaddr_any address;
-    int len = sizeof(address);
-
-    if (uv_tcp_getsockname(&stream->uv.tcp, &address.any, &len) == 0)
-        endpoint_of_sockaddr(&address, (socklen_t)len, &stream->local);
-}
-
 static void on_connect(uv_connect_t *request, int status)
 {
     struct stream *stream = request->handle->data;
@@ -73,8 +64,6 @@ static void on_connect(uv_connect_t *request, int status)
     } else {
         stream->state = STREAM_OPEN;
         loop_timer_stop(stream->loop, &stream->timer);
-        if (stream->peer.family != ENDPOINT_UNIX)
-            learn_local(stream);
         stream_event_add(stream, STREAM_CONNECTED);
         stream_update_reading(stream);
         stream_kick(stream);

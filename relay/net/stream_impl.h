@@ -48,16 +48,17 @@ struct stream {
     struct loop_end loop_end; /* when LEAVING */
     struct buf in, out, wire, flying;
     size_t read_limit; /* not 0: keep at most this many bytes unread (PROXY header) */
-    bool is_reading;   /* uv_read_start is in force */
+    bool is_reading;   /* uv_read_start is in force, also while nothing is wanted */
     bool is_paused;
     bool is_writing;  /* a uv_write is under way */
     bool is_out_dead; /* the peer takes nothing more; what it said is still read */
     bool has_output;  /* something was written since the last STREAM_DRAINED */
     bool has_eof;
     bool has_said_goodbye;
+    bool has_parted; /* the other side said goodbye too, and sends nothing more */
     bool has_uid;
     uint32_t uid;
-    struct endpoint peer, local;
+    struct endpoint peer, local; /* local: when somebody has asked */
     struct fault *fault; /* made when needed: it is large */
     struct stream_tls *tls;
 };

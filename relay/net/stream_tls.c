@@ -190,6 +190,8 @@ static bool shake_hands(struct stream *stream)
     if (rc == 1) {
         tls->is_done = true;
         tls_facts_learn(tls->ssl, &tls->facts);
+        if (SSL_is_server(tls->ssl))
+            tls_server_shaken(tls->ssl);
         stream_event_add(stream, STREAM_TLS);
         return true;
     }

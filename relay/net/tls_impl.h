@@ -10,6 +10,8 @@
 
 /* An SSL that needs only its BIO. It holds references to its context; SSL_free() drops them. */
 enum err tls_server_ssl(struct tls_server *server, SSL **out_ssl, struct fault *fault);
+/* Its handshake is done: learns whether clients come back with their tickets. */
+void tls_server_shaken(SSL *ssl);
 enum err tls_client_ssl(struct tls_client *client, const struct tls_request *request, SSL **out_ssl,
                         struct fault *fault);
 

@@ -21,7 +21,10 @@ struct tls_server {
     size_t count;
     int64_t expires_at;
     char problem[256];
+    atomic_uint full, resumed; /* handshakes */
 };
+
+static int server_index = -1;
 
 /* ---- choosing by name ---- */
 
@@ -99,13 +102,47 @@ static bool is_default_set(const struct tls_server *server, const struct tls_cer
 
 #define TYPES_MAX 8 /* key types OpenSSL can sign with in TLS: five */
 
+/* ---- tickets ---- */
+
+#define TICKETS_FIRST 64U  /* handshakes that all get one */
+#define TICKETS_SAMPLE 16U /* then one of so many, while nobody comes back with one */
+#define TICKETS_KEPT 4096U /* handshakes the memory is long */
+
+/* A ticket costs a tenth of a full handshake and spares most of one to a
+ * client that comes back with it. Many programs that submit mail never do. */
+static bool is_worth_a_ticket(struct tls_server *server)
+{
+    unsigned full = atomic_fetch_add(&server->full, 1);
+    unsigned resumed = atomic_load(&server->resumed);
+
+    if (full >= TICKETS_KEPT) { /* a rough count: two threads here at once do no harm */
+        atomic_store(&server->full, full / 2);
+        atomic_store(&server->resumed, resumed / 2);
+    }
+    return full < TICKETS_FIRST || resumed >= full / TICKETS_SAMPLE || full % TICKETS_SAMPLE == 0;
+}
+
+void tls_server_shaken(SSL *ssl)
+{
+    struct tls_server *server = SSL_get_ex_data(ssl, server_index);
+
+    if (SSL_session_reused(ssl))
+        atomic_fetch_add(&server->resumed, 1);
+}
+
+/* ---- the certificate ---- */
+
 /* Called when a certificate is needed, so not on resumption. */
 static int on_certificate(SSL *ssl, void *arg)
 {
-    const struct tls_server *server = arg;
+    struct tls_server *server = arg;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     const struct tls_cert *chosen[TYPES_MAX];
 
+    if (!is_worth_a_ticket(server)) {
+        SSL_set_num_tickets(ssl, 0);
+        SSL_set_options(ssl, SSL_OP_NO_TICKET); /* TLS 1.2 */
+    }
     size_t count = name ? choose(server, name, chosen) : 0;
     if (count == 0 || is_default_set(server, chosen, count))
         return 1;
@@ -127,8 +164,6 @@ static int on_servername(SSL *ssl, int *alert, void *arg)
 }
 
 /* ---- the context ---- */
-
-static int server_index = -1;
 
 static void drop_server(void *parent, void *pointer, CRYPTO_EX_DATA *data, int index, long number,
                         void *arg)

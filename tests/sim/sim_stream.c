@@ -280,7 +280,7 @@ struct str stream_channel_binding(const struct stream *stream)
 /* ---- small questions ---- */
 
 const struct endpoint *stream_peer(const struct stream *stream) { return &stream->peer; }
-const struct endpoint *stream_local(const struct stream *stream) { return &stream->local; }
+const struct endpoint *stream_local(struct stream *stream) { return &stream->local; }
 const struct fault *stream_fault(const struct stream *stream) { return &stream->fault; }
 
 bool stream_peer_uid(const struct stream *stream, uint32_t *out_uid)
@@ -332,6 +332,8 @@ void stream_close(struct stream **stream)
     if (gone)
         stream_free(gone, true);
 }
+
+void stream_part(struct stream **stream) { stream_close(stream); }
 
 void stream_abort(struct stream **stream)
 {

@@ -374,6 +374,39 @@ static void sessions_are_resumed_by_key_and_level(void **state)
     tls_client_free(&tls_client);
 }
 
+static bool visit(const char *key)
+{
+    request = (struct tls_request){ .host = "mx.example",
+                                    .level = POLICY_OPPORTUNISTIC,
+                                    .session_key = key };
+    assert_int_equal(shake().err, 0);
+    assert_int_equal(client_facts.resumed, server_facts.resumed);
+    return client_facts.resumed;
+}
+
+static void tickets_go_to_those_who_use_them(void **state)
+{
+    static const char *const names[] = { "mx" };
+    unsigned resumed = 0;
+
+    (void)state;
+    assert_int_equal(tls_client_new(path("ca", "crt"), &tls_client, NULL), 0);
+    tls_server = server_with(names, 1);
+    for (unsigned i = 0; i < 100; i++)
+        assert_false(visit(NULL)); /* nobody comes back */
+    for (unsigned i = 0; i < 5; i++)
+        assert_false(visit("mx:25")); /* so nobody gets one for now */
+    for (unsigned i = 0; i < 16; i++)
+        visit("mx:25");
+    for (unsigned i = 0; i < 10; i++)
+        resumed += visit("mx:25"); /* but one of so many does, and is renewed */
+    assert_int_equal(resumed, 10);
+    assert_false(visit("mx:587"));
+    assert_true(visit("mx:587")); /* now it pays for others, too */
+    tls_server_unref(&tls_server);
+    tls_client_free(&tls_client);
+}
+
 /* ---- which certificate is shown ---- */
 
 static void pump(SSL *a, SSL *b)
@@ -785,6 +818,7 @@ int main(void)
         cmocka_unit_test(levels_ask_for_what_they_say),
         cmocka_unit_test(tlsa_records_decide),
         cmocka_unit_test(sessions_are_resumed_by_key_and_level),
+        cmocka_unit_test(tickets_go_to_those_who_use_them),
         cmocka_unit_test(the_name_chooses_the_certificate),
         cmocka_unit_test(files_that_cannot_work_are_refused),
         cmocka_unit_test(what_works_for_some_is_a_problem_not_an_error),
