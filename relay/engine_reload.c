@@ -147,6 +147,28 @@ static bool routes_changed(const struct setup *before, const struct setup *now)
     return false;
 }
 
+static uint64_t add_list(uint64_t name, const struct str *list, size_t count)
+{
+    name = name * 31 + count;
+    for (size_t i = 0; i < count; i++)
+        name = str_hash(list[i], name);
+    return name;
+}
+
+/* The same for all routes that routes_changed() finds alike. Never 0. */
+static uint64_t name_of_routes(const struct setup *setup)
+{
+    uint64_t name = setup->lane_route_count + 1;
+
+    for (size_t i = 0; i < setup->lane_route_count; i++) {
+        const struct lane_route *route = &setup->lane_routes[i];
+        name = str_hash(route->name, name) * 2 + route->is_smarthost;
+        name = add_list(name, route->match, route->match_count);
+        name = add_list(name, route->match_sender, route->match_sender_count);
+    }
+    return name ? name : 1;
+}
+
 void engine_move_mail(struct engine *engine)
 {
     struct reroute_all *all = mem_alloc(sizeof(*all));
@@ -154,6 +176,7 @@ void engine_move_mail(struct engine *engine)
     all->setup = setup_ref(engine->setup);
     all->change.kind = STORE_REROUTE;
     all->change.filter.any_state = true;
+    all->change.routes = name_of_routes(all->setup);
     all->change.reroute = reroute_one;
     all->change.arg = all;
     all->change.request.reply_to = loop_mailbox(engine->loops[0].loop);
