@@ -206,6 +206,10 @@ static enum err set_routes(struct setup *setup, struct fault *fault)
             .password = row->password,
             .tls = setup->route_tls[i] ? setup->route_tls[i] : setup->tls_client,
             .port = port,
+            .senders = { .sender = row->sender,
+                         .accepted = row->senders.items,
+                         .accepted_count = row->senders.count,
+                         .null_ok = row->null_sender },
         };
         rc = set_sources(setup, row, &routes[i], fault);
     }

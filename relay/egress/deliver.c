@@ -57,6 +57,7 @@ void delivery_maybe_free(struct delivery *delivery)
     route_plan_unref(&delivery->plan);
     if (delivery->options.keyring)
         keyring_unref(&delivery->options.keyring);
+    arena_clear(&delivery->senders_arena);
     free(delivery->lane);
     free(delivery->hostname);
     free(delivery);
@@ -307,6 +308,7 @@ struct delivery *delivery_start(const struct delivery_options *options, struct c
     delivery->options.plan = delivery->plan;
     if (options->keyring) /* a job may outlive the settings it came with */
         keyring_ref(options->keyring);
+    sender_rules_copy(&options->route->senders, &delivery->senders_arena, &delivery->senders);
     delivery->lane = str_dup(options->lane);
     delivery->hostname = str_dup(options->hostname);
     delivery->options.lane = str_of(delivery->lane);

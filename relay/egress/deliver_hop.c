@@ -79,6 +79,22 @@ void delivery_tell(struct delivery *delivery, enum stage stage, const struct rep
     buf_clear(&line);
 }
 
+void delivery_tell_copy(struct delivery *delivery)
+{
+    struct hop hop = hop_new(delivery, STAGE_CONVERT);
+    struct buf text;
+
+    buf_init(&text, 1024);
+    if (delivery->copy_has_sender)
+        buf_printf(&text, "From is " STR_FMT " for this next hop, the original is kept beside it",
+                   STR_ARG(delivery->senders.sender));
+    if (delivery->copy_is_7bit)
+        buf_printf(&text, "%sre-encoded as 7-bit", text.len ? "; " : "");
+    hop.text = buf_view(&text);
+    hop_emit(loop_ring(delivery->options.loop), &hop);
+    buf_clear(&text);
+}
+
 void delivery_tell_recipient(struct delivery *delivery, enum stage stage, const struct reply *reply,
                              const struct outcome *outcome, const struct recipient *recipient)
 {

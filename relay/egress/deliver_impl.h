@@ -37,6 +37,8 @@ struct delivery {
     struct delivery_options options;
     struct route_plan *plan;
     char *lane, *hostname;
+    struct sender_rules senders; /* a copy: jobs outlive the route's settings */
+    struct arena senders_arena;
     enum delivery_state state;
     struct deferred deferred;      /* begin, or take up a given claim */
     struct deferred step_deferred; /* try the address of `step` */
@@ -91,8 +93,11 @@ struct delivery {
     char *window;
     size_t window_len;
     struct fault job_fault;
-    /* a 7-bit copy for a hop without 8BITMIME */
+    /* a copy for a hop that cannot have the message as it is (deliver_copy.c) */
     bool has_copy;
+    bool copy_is_7bit, copy_has_sender;
+    bool copy_shares_body; /* copy_body is the message's own */
+    bool want_7bit, want_sender;
     struct buf copy_head;
     struct body *copy_body;
     enum err copy_err;
@@ -131,7 +136,13 @@ bool delivery_content_sent(const struct delivery *delivery);
 /* Settle every open slot with this. */
 void delivery_settle_open(struct delivery *delivery, const struct outcome_facts *facts);
 
+/* deliver_copy.c */
+bool delivery_copy_is_wanted(struct delivery *delivery);
+void delivery_copy_run(struct job *job); /* on a worker; copy_err says how it went */
+void delivery_copy_clear(struct delivery *delivery);
+
 /* deliver_hop.c */
+void delivery_tell_copy(struct delivery *delivery);
 void delivery_tell(struct delivery *delivery, enum stage stage, const struct reply *reply,
                    const struct outcome *outcome, struct str fault);
 void delivery_tell_recipient(struct delivery *delivery, enum stage stage, const struct reply *reply,

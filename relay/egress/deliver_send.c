@@ -4,9 +4,6 @@
  */
 #include "relay/egress/deliver_impl.h"
 
-#include "relay/intake/remake.h"
-#include "relay/mail/convert.h"
-
 static struct recipient *slot_recipient(const struct delivery *delivery, size_t slot)
 {
     const struct claim *claim = delivery->claim;
@@ -24,11 +21,7 @@ void delivery_send_clear(struct delivery *delivery)
         return; /* a worker uses the rest: when it is home */
     free(delivery->window);
     delivery->window = NULL;
-    if (delivery->has_copy)
-        buf_clear(&delivery->copy_head);
-    if (delivery->copy_body)
-        body_discard(&delivery->copy_body);
-    delivery->has_copy = false;
+    delivery_copy_clear(delivery);
 }
 
 bool delivery_content_sent(const struct delivery *delivery)
@@ -100,13 +93,13 @@ static void begin_transaction(struct delivery *delivery)
         delivery->slot_of[count++] = i;
     }
     *transaction = (struct smtp_client_transaction){
-        .sender = envelope->sender,
+        .sender = sender_path(&delivery->senders, envelope->sender),
         .recipients = delivery->recipients,
         .recipient_count = count,
         .size = delivery->has_copy ? delivery->copy_head.len + body_size(delivery->copy_body)
                                    : delivery->claim->message->head_len +
                                          body_size(delivery->claim->message->body),
-        .body_8bit = !delivery->has_copy && (envelope->flags & ENVELOPE_HAS_8BIT) &&
+        .body_8bit = !delivery->copy_is_7bit && (envelope->flags & ENVELOPE_HAS_8BIT) &&
                      (offer->exts & EXT_8BITMIME),
         .smtputf8 = (envelope->flags & ENVELOPE_UTF8_NEEDED) && (offer->exts & EXT_SMTPUTF8),
         .ret = envelope->ret,
@@ -122,40 +115,7 @@ static void begin_transaction(struct delivery *delivery)
     smtp_client_begin(delivery->client, transaction);
 }
 
-/* ---- a 7-bit copy ---- */
-
-static void copy_run(struct job *job)
-{
-    struct delivery *delivery = container_of(job, struct delivery, job);
-    const struct message *message = delivery->job_message;
-    struct buf head, signatures, words;
-    unsigned count = 0;
-
-    /* A temporary copy in memory or, when large, a side file beside the message's. */
-    buf_init(&head, (4U << 20) + message->head_len * 4);
-    buf_init(&signatures, 64U << 10);
-    buf_init(&words, 1024);
-    delivery->copy_err =
-        remake_convert(str_make(message->head, message->head_len), message->body, CONVERT_7BIT,
-                       message->own_signatures, store_folder(delivery->options.store),
-                       &message->envelope.id, &head, &delivery->copy_body, &delivery->job_fault);
-    if (!delivery->copy_err && delivery->copy_body && message->own_signatures &&
-        delivery->options.keyring)
-        delivery->copy_err =
-            remake_sign(delivery->options.keyring, message->envelope.from_domain, buf_view(&head),
-                        delivery->copy_body, &signatures, &count, &words, &delivery->job_fault);
-    if (delivery->copy_err && delivery->copy_body)
-        body_discard(&delivery->copy_body);
-    if (delivery->copy_body) {
-        buf_init(&delivery->copy_head, signatures.len + head.len);
-        buf_str(&delivery->copy_head, buf_view(&signatures));
-        buf_str(&delivery->copy_head, buf_view(&head));
-        delivery->has_copy = true;
-    }
-    buf_clear(&head);
-    buf_clear(&signatures);
-    buf_clear(&words);
-}
+/* ---- work on the pool ---- */
 
 /* A job came home. False: the connection it worked for is gone, and maybe all. */
 static bool job_home(struct delivery *delivery)
@@ -261,7 +221,7 @@ static void copy_done(struct job *job)
         facts.sent_8bit_refused = delivery->copy_err == ERR_DENIED;
         refuse(delivery, &facts);
     } else {
-        delivery_tell(delivery, STAGE_CONVERT, NULL, NULL, STR_EMPTY);
+        delivery_tell_copy(delivery);
         begin_transaction(delivery);
     }
     delivery_pump(delivery);
@@ -269,19 +229,15 @@ static void copy_done(struct job *job)
 
 void delivery_send(struct delivery *delivery)
 {
-    const struct ext_offer *offer = smtp_client_offer(delivery->client);
-    const struct envelope *envelope = &delivery->claim->message->envelope;
-
     delivery->state = DELIVERY_SENDING;
     delivery->send_waits = delivery->job_is_out; /* for the host before this one */
     if (delivery->send_waits)
         return;
     if (refuse_utf8(delivery) || refuse_size(delivery))
         return;
-    if ((envelope->flags & ENVELOPE_HAS_8BIT) && !(offer->exts & EXT_8BITMIME) &&
-        !delivery->has_copy) {
+    if (delivery_copy_is_wanted(delivery)) {
         bool large = !body_is_inline(delivery->claim->message->body, &(struct str){ 0 });
-        job_post(delivery, large ? POOL_DISK : POOL_SIGN, copy_run, copy_done);
+        job_post(delivery, large ? POOL_DISK : POOL_SIGN, delivery_copy_run, copy_done);
         return;
     }
     begin_transaction(delivery);

@@ -12,6 +12,7 @@
 
 #include "relay/mail/lane.h"
 #include "relay/mail/outcome.h"
+#include "relay/mail/sender.h"
 #include "relay/net/dns.h"
 
 #define ROUTE_ADDRESSES_MAX 10
@@ -26,8 +27,9 @@ struct route_settings {
     struct str username, password; /* empty: no AUTH */
     const struct endpoint *source; /* local addresses; one of the peer's family is taken, in turn */
     size_t source_count;
-    struct tls_client *tls; /* with the route's own CA file; a borrowed pointer */
-    uint16_t port;          /* of hosts without one: 25, or 465 for implicit TLS */
+    struct tls_client *tls;      /* with the route's own CA file; a borrowed pointer */
+    uint16_t port;               /* of hosts without one: 25, or 465 for implicit TLS */
+    struct sender_rules senders; /* whom it accepts as sender */
 };
 
 struct route_host {
