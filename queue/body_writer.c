@@ -20,6 +20,7 @@ struct body_writer {
     char *folder; /* NULL: memory only */
     struct msgid id;
     struct buf memory; /* all of it, or what is not in the file yet */
+    size_t keep;       /* in memory at most */
     uint64_t size;
     int fd; /* -1: no file */
     char file[MSGID_TEXT + 5];
@@ -33,6 +34,7 @@ struct body_writer *body_writer_new(const char *folder, const struct msgid *id)
     writer->folder = folder ? str_dup(str_of(folder)) : NULL;
     writer->id = *id;
     writer->fd = -1;
+    writer->keep = BODY_INLINE_MAX;
     buf_init(&writer->memory, SIZE_MAX); /* the caller holds the message size limit */
     return writer;
 }
@@ -41,8 +43,10 @@ bool body_writer_add(struct body_writer *writer, struct str bytes)
 {
     buf_str(&writer->memory, bytes);
     writer->size += bytes.len;
-    return writer->folder && writer->memory.len > BODY_INLINE_MAX;
+    return writer->folder && writer->memory.len > writer->keep;
 }
+
+void body_writer_keep(struct body_writer *writer, size_t most) { writer->keep = most; }
 
 static char *path_of(const struct body_writer *writer)
 {
@@ -90,6 +94,8 @@ enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
         }
         buf_consume(&writer->memory, (size_t)n);
     }
+    if (writer->keep < BODY_INLINE_MAX)
+        buf_clear(&writer->memory);
     return ERR_OK;
 }
 
@@ -97,7 +103,7 @@ uint64_t body_writer_size(const struct body_writer *writer) { return writer->siz
 
 bool body_writer_has_file(const struct body_writer *writer)
 {
-    return writer->fd >= 0 || (writer->folder && writer->memory.len > BODY_INLINE_MAX);
+    return writer->fd >= 0 || (writer->folder && writer->memory.len > writer->keep);
 }
 
 static enum err sync_folder(const char *folder, struct fault *fault)

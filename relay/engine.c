@@ -9,6 +9,7 @@
 #include "relay/engine_impl.h"
 
 #include "relay/base/clock.h"
+#include "relay/base/memwatch.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -104,6 +105,7 @@ static enum err open_store(struct engine *engine, struct fault *fault)
         .folder = folder,
         .quota_bytes = conf->queue.size,
         .map_bytes = conf->queue.map_size,
+        .window_bytes = engine_memory_share(engine),
         .pool = engine->pool,
         .ring = hops_ring(engine->hops),
     };
@@ -119,6 +121,7 @@ static enum err open_all(struct engine *engine, struct fault *fault)
     enum err rc = make_folder(data, fault);
 
     free(data);
+    engine->memory_limit = memwatch_limit();
     engine->hops = hops_new(RING_BYTES);
     engine->pool = pool_new((unsigned)sysconf(_SC_NPROCESSORS_ONLN), false);
     engine->trace_folder = join(engine->setup->conf->data, "trace");

@@ -143,6 +143,8 @@ void engine_reload_free(struct engine *engine); /* the one under way, if any */
 /* engine_watch.c: the machine under us */
 void engine_watch_start(struct engine *engine);
 void engine_watch_stop(struct engine *engine);
+/* For mail on its way in, and for mail just taken: bytes each. */
+size_t engine_memory_share(const struct engine *engine);
 
 /* engine_dropbox.c; on loop 0's thread, or nothing happens */
 void engine_dropbox_start(struct engine *engine);

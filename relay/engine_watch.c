@@ -68,6 +68,15 @@ static void watch_clock(struct engine *engine)
 
 /* ---- memory ---- */
 
+#define SHARE_USUAL ((uint64_t)64 << 20)
+
+size_t engine_memory_share(const struct engine *engine)
+{
+    uint64_t quarter = engine->memory_limit / 4;
+
+    return (size_t)(quarter && quarter < SHARE_USUAL ? quarter : SHARE_USUAL);
+}
+
 static void say_memory(struct engine *engine, uint64_t anonymous)
 {
     char text[200];
@@ -117,11 +126,7 @@ static void watch(void *arg)
                      engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS, watch, engine);
 }
 
-void engine_watch_start(struct engine *engine)
-{
-    engine->memory_limit = memwatch_limit();
-    watch(engine);
-}
+void engine_watch_start(struct engine *engine) { watch(engine); }
 
 void engine_watch_stop(struct engine *engine)
 {

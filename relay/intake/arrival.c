@@ -6,9 +6,12 @@
  */
 #include "relay/intake/arrival.h"
 
+#define HELD_LEAST ((size_t)32 * 1024) /* of one body, however little memory there is */
+
 static void arrival_free(struct arrival *arrival)
 {
     arrival->intake->busy--;
+    arrival->intake->held -= arrival->held;
     loop_undefer(arrival->intake->loop, &arrival->deferred);
     body_writer_free(&arrival->writer);
     message_unref(&arrival->message);
@@ -78,6 +81,13 @@ const struct msgid *arrival_id(const struct arrival *arrival)
 
 /* ---- receiving ---- */
 
+/* So much of its body is in memory now. */
+static void hold(struct arrival *arrival, size_t bytes)
+{
+    arrival->intake->held += bytes - arrival->held;
+    arrival->held = bytes;
+}
+
 static void flush_run(struct job *job)
 {
     struct arrival *arrival = container_of(job, struct arrival, job);
@@ -92,6 +102,7 @@ static void flush_done(struct job *job)
     arrival_room_fn *room = arrival->room;
 
     arrival->busy = false;
+    hold(arrival, 0);
     if (arrival->aborted) {
         arrival_free(arrival);
         return;
@@ -110,13 +121,18 @@ static void arrival_post(struct arrival *arrival, enum pool_class kind, job_fn *
     (void)pool_post(loop_pool(arrival->intake->loop), kind, &arrival->job);
 }
 
-/* True while there is room. */
+/* True while there is room. A crowd of clients with middling messages would fill the
+ * memory before any is whole: beyond held_max each goes to its side file early. */
 static bool body_add(struct arrival *arrival, struct str piece)
 {
     if (piece.len == 0 || arrival->refusal.code)
         return true;
     if (!arrival->writer)
         arrival->writer = body_writer_new(arrival->folder, arrival_id(arrival));
+    hold(arrival, arrival->held + piece.len);
+    if (arrival->intake->options.held_max &&
+        arrival->intake->held > arrival->intake->options.held_max)
+        body_writer_keep(arrival->writer, HELD_LEAST);
     return !body_writer_add(arrival->writer, piece);
 }
 

@@ -19,6 +19,7 @@ struct intake {
     struct intake_options options; /* hostname and routes are the caller's */
     unsigned era;                  /* how often the options changed */
     size_t busy;
+    size_t held; /* bytes of bodies arriving */
 };
 
 struct arrival {
@@ -37,6 +38,7 @@ struct arrival {
     struct buf head_raw;
     bool first_line_judged, head_done;
     struct body_writer *writer;
+    size_t held;    /* of the body, in memory */
     struct job job; /* flush, then make */
     bool busy;
     bool aborted;
