@@ -1,0 +1,539 @@
+"""resources_test.py - what a machine runs out of, and what it lies about.
+
+Full disks, file systems that refuse to be written, descriptors and memory used up,
+clocks that are set, name servers that fall silent. Each ends in 4xx or a retry,
+never in loss, recovers by itself, and is told in the log and in /metrics.
+"""
+import email
+import struct
+import tempfile
+
+from lib import *
+
+FAULTS = pathlib.Path(WAYPOST).resolve().parent.parent / "tests" / "libfaults.so"
+FAST = 'retry { first = "1s" max = "1s" }\n'
+SMALL = "x" * 70 + "\r\n"
+LARGE = ("y" * 76 + "\r\n") * 4000  # beyond what is kept in memory: a side file
+
+
+def smart(hop, more=""):
+    return f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\n{FAST}{more}'
+
+
+class World:
+    """What libfaults.so makes the relay believe."""
+
+    def __init__(self, under="/nowhere"):
+        self.file = folder("world") / "faults"
+        self.file.write_bytes(bytes(64))
+        sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        self.env = {"LD_PRELOAD": str(FAULTS), "FAULTS": str(self.file), "FAULTS_UNDER": str(under),
+                    "ASAN_OPTIONS": sanitizer.lstrip(":")}
+
+    def set(self, wall_s=0, errno=0, sync=False):
+        with open(self.file, "r+b") as f:
+            f.write(struct.pack("=qqq", wall_s, errno, sync))
+
+
+class Load:
+    """Clients that submit until they are stopped; what was acknowledged, what refused."""
+
+    def __init__(self, w, clients=4, large_every=5, pause=0.01):
+        self.w, self.large_every, self.pause = w, large_every, pause
+        self.acknowledged, self.refused, self.lost_sessions = [], [], 0
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, client):
+        number = 0
+        while not self.over.is_set():
+            try:
+                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=20 * SLOW) as s:
+                    s.ehlo()
+                    while not self.over.is_set():
+                        number += 1
+                        self.one(s, f"{client}.{number}", number)
+                        self.over.wait(self.pause)
+            except smtplib.SMTPConnectError as why:
+                with self.lock:
+                    self.refused.append(why.smtp_code)
+            except (OSError, smtplib.SMTPException):
+                self.lost_sessions += 1
+            self.over.wait(0.05)
+
+    def one(self, s, name, number):
+        code, _ = s.mail("a@here.test")
+        if code == 250:
+            s.rcpt("b@there.test")
+            body = LARGE if self.large_every and number % self.large_every == 0 else SMALL
+            code, _ = s.data(mail(subject=f"load {name}", body=body).encode())
+        with self.lock:
+            (self.acknowledged if code == 250 else self.refused).append(name if code == 250 else code)
+        if code == 421:
+            raise smtplib.SMTPException("turned away")
+        if code != 250:
+            s.rset()
+
+    def some_more(self, count=10):
+        with self.lock:
+            before = len(self.acknowledged)
+        wait_for(lambda: len(self.acknowledged) >= before + count, 30, "submissions to go on")
+
+    def some_refused(self, count=5):
+        with self.lock:
+            before = len(self.refused)
+        wait_for(lambda: len(self.refused) >= before + count, 40, lambda: f"refusals, have {self.refused[-3:]}: "
+                 + self.w.log_text()[-800:])
+
+    def stop(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(30 * SLOW)
+
+
+def check(w, load, hop, twice=0):
+    """All that was acknowledged is at the next hop, whole, and nothing is left; every refusal was a 4xx."""
+    load.stop()
+
+    def missing():
+        with hop.lock:
+            return set(load.acknowledged) - {subject(m) for m in hop.messages}
+
+    wait_for(lambda: not missing() and w.metrics()["waypost_queue_messages"] == 0, 60,
+             lambda: f"{len(missing())} of {len(load.acknowledged)} to arrive; {w.listed()[:2]} {w.log_text()[-1500:]}")
+    assert all(400 <= code < 500 for code in load.refused), sorted(set(load.refused))
+    seen = {}
+    for m in hop.messages:
+        seen[subject(m)] = seen.get(subject(m), 0) + 1
+        body = m.content.split(b"\r\n\r\n", 1)[1]
+        assert body in (SMALL.encode(), LARGE.encode()), f"{subject(m)} was changed: {len(body)} octets"
+    doubled = [name for name, count in seen.items() if name in set(load.acknowledged) and count > 1]
+    assert len(doubled) <= twice, doubled
+
+
+def subject(message):
+    found = re.search(rb"Subject: load (\S+)", message.content)
+    return found[1].decode() if found else None
+
+
+def told(w, pattern, since=0):
+    return wait_for(lambda: re.search(pattern, w.log_text()[since:]), 15, lambda: f"{pattern!r} in the log: {w.log_text()[-1500:]}")
+
+
+def state(w, name):
+    return w.metrics()[f'waypost_queue_state{{state="{name}"}}'] == 1
+
+
+def is_fine_again(w):
+    wait_for(lambda: state(w, "fine") and w.get("/healthz", check=False), 20, lambda: f"a queue that is fine: {w.log_text()[-1500:]}")
+
+
+def at(w, data):
+    """The relay's data folder is there instead."""
+    w.conf.write_text(w.conf.read_text().replace(f'data = "{w.data}"', f'data = "{data}"'))
+    w.data = data
+
+
+# ---- disks ----
+
+
+def loop_disk(stack, megabytes):
+    """A small ext4 of our own: (device, where it is mounted)."""
+    if os.getuid() != 0:
+        raise LeftOut("mounting needs root")
+    image, disk = folder("image") / "disk", folder("disk")
+    with open(image, "wb") as f:
+        f.truncate(megabytes << 20)
+    run("mkfs.ext4", "-q", "-F", "-m", "0", image)
+    device = run("losetup", "--find", "--show", image).stdout.strip()
+    stack.callback(lambda: subprocess.run(["losetup", "--detach", device], capture_output=True))
+    run("mount", "-o", "errors=remount-ro", device, disk)
+    stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], capture_output=True))
+    return device, disk
+
+
+@case("a disk of 48 MB that fills up: 452, mail that is queued goes on, then all is well again")
+def _(stack):
+    _, disk = loop_disk(stack, 48)
+    hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
+    w = Waypost(stack, smart(hop, 'queue { trace-size = "1M" size = "40M" map-size = "8G" }\n'
+                           'limits { message-size = "4M" }'), start=False)
+    at(w, disk / "data")
+    w.start()
+    load = Load(w)
+    load.some_more()
+    junk = disk / "junk"
+    with contextlib.suppress(OSError), open(junk, "wb", 0) as f:
+        while f.write(b"j" * 65536):
+            pass
+    load.some_refused()
+    told(w, "level=alarm|alarm .*the disk of the queue is full")
+    assert state(w, "full-disk") and w.metrics()["waypost_alarms_total"] >= 1
+    assert w.get("/healthz", check=False) is None, "not well"
+    hop.script.clear()
+    wait_for(lambda: len(hop.messages) >= 5, 30, "mail to leave a full disk")
+    junk.unlink()
+    is_fine_again(w)
+    load.some_more()
+    told(w, "the queue takes mail again")
+    check(w, load, hop)
+
+
+@case("a file system that was shut by an error: 452, and after its repair everything is there")
+def _(stack):
+    device, disk = loop_disk(stack, 48)
+    trigger = pathlib.Path("/sys/fs/ext4") / device.split("/")[-1] / "trigger_fs_error"
+    hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
+    w = Waypost(stack, smart(hop, 'queue { map-size = "8G" }'), start=False)
+    at(w, disk / "data")
+    w.start()
+    load = Load(w)
+    load.some_more()
+    trigger.write_text("made by a test")
+    load.some_refused()
+    told(w, "the queue cannot be written")
+    assert state(w, "broken") and w.get("/healthz", check=False) is None
+    load.stop()
+    w.stop()
+    run("umount", disk)
+    run("e2fsck", "-f", "-p", device, check=False)
+    run("mount", device, disk)
+    hop.script.clear()
+    w.start()
+    check(w, load, hop)
+
+
+REFUSALS = [("a read-only file system", errno_, sync) for errno_, sync in ((30, False),)] + [
+    ("input/output errors", 5, False), ("input/output errors at sync", 5, True)]
+
+for words, number, at_sync in REFUSALS:
+
+    @case(f"{words} for a while: 4xx, no loss, and nothing is sent twice")
+    def _(stack, number=number, at_sync=at_sync):
+        hop = Hop(stack)
+        world = World()
+        w = Waypost(stack, smart(hop), env=world.env, start=False)
+        w.env["FAULTS_UNDER"] = str(w.data)
+        w.start()
+        load = Load(w)
+        load.some_more(20)
+        world.set(errno=number, sync=at_sync)
+        load.some_refused(10)
+        told(w, "the queue cannot be written")
+        assert state(w, "broken") and w.metrics()["waypost_alarms_total"] >= 1
+        assert w.get("/healthz", check=False) is None
+        world.set()
+        is_fine_again(w)
+        load.some_more(20)
+        told(w, "the queue takes mail again")
+        check(w, load, hop)
+
+
+# ---- descriptors ----
+
+
+def limit_descriptors(w, count):
+    run("prlimit", f"--pid={w.process.pid}", f"--nofile={count}:")
+
+
+def descriptors(w):
+    return len(os.listdir(f"/proc/{w.process.pid}/fd"))
+
+
+@case("descriptors used up: clients wait at the door, mail waits in the queue, and both go on")
+def _(stack):
+    hop = Hop(stack)
+    w = Waypost(stack, smart(hop))
+    load = Load(w, clients=2)
+    load.some_more()
+    before = w.metrics()
+    limit_descriptors(w, descriptors(w) + 8)
+    crowd = []
+    for _ in range(60):
+        s = socket.create_connection(("127.0.0.1", w.port), 5)
+        stack.callback(s.close)
+        crowd.append(s)
+    told(w, "no client can be accepted: Too many open files")
+    load.over.wait(1.5)  # the load goes on into it: side files, connections out, the rest of the crowd
+    assert w.process.poll() is None
+    for s in crowd:
+        s.close()
+    limit_descriptors(w, 4096)
+    told(w, "clients are accepted again")
+    after = w.metrics()
+    assert after["waypost_alarms_total"] > before["waypost_alarms_total"]
+    assert after["waypost_descriptors_max"] == 4096 and 0 < after["waypost_descriptors"] < 200, after
+    load.some_more()
+    check(w, load, hop)
+    wait_for(lambda: w.metrics()["waypost_sessions"] == 0, what="all sessions to end")
+
+
+# ---- memory ----
+
+
+def memory_group(stack, megabytes):
+    """A control group with a limit: a wrapper that starts a program in it."""
+    if os.getuid() != 0:
+        raise LeftOut("control groups need root")
+    v1 = pathlib.Path("/sys/fs/cgroup/memory")
+    parent = v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")
+    group = parent / f"waypost-test-{secrets.token_hex(4)}"
+    try:
+        if parent != v1:
+            with contextlib.suppress(OSError):  # on already, or processes stand in the way: then the next write says so
+                (parent / "cgroup.subtree_control").write_text("+memory")
+        group.mkdir()
+        stack.callback(group.rmdir)
+        (group / ("memory.limit_in_bytes" if parent == v1 else "memory.max")).write_text(str(megabytes << 20))
+    except OSError as why:
+        raise LeftOut(f"no control group with a memory limit can be made: {why}") from None
+    return ["sh", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "sh"]
+
+
+def quiet_sanitizer():
+    return {"ASAN_OPTIONS": (os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1").lstrip(":")}
+
+
+MEGABYTES = int(64 * SLOW ** 2)
+
+
+@case("little memory is enough for much mail: the queue is not kept in it")
+def _(stack):
+    hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
+    with contextlib.ExitStack() as inner:  # the group goes when the relay has gone
+        w = Waypost(inner, smart(hop), wrapper=memory_group(stack, MEGABYTES), env=quiet_sanitizer())
+        load = Load(w, clients=6, large_every=3, pause=0)
+        wait_for(lambda: w.metrics()["waypost_queue_bytes"] > 100 << 20, 60, "100 MB in the queue")
+        load.stop()
+        hop.script.clear()
+        w.cli("queue", "flush")
+        check(w, load, hop)
+        assert not load.refused and w.process.poll() is None
+        metrics = w.metrics()
+        assert metrics["waypost_memory_limit_bytes"] == MEGABYTES << 20, metrics["waypost_memory_limit_bytes"]
+        assert metrics["waypost_memory_shortages_total"] == 0, w.log_text()[-500:]
+
+
+@case("a crowd that would take all memory gets 4xx, and mail goes on when it has left")
+def _(stack):
+    hop = Hop(stack)
+    with contextlib.ExitStack() as inner:
+        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                    wrapper=memory_group(stack, MEGABYTES), env=quiet_sanitizer())
+        with contextlib.ExitStack() as crowd:
+            reply, held = "", 0
+            while not reply.startswith(("4", "5")):
+                assert held < 2000, f"nobody was turned away: {w.metrics()}"
+                reply = hold_content(crowd, w)
+                held += 1
+            assert reply.startswith(("421 4.3.2", "452 4.3.1")), reply
+            told(w, "memory is short")
+            metrics = w.metrics()
+            assert metrics["waypost_memory_shortages_total"] == 1 and metrics["waypost_alarms_total"] >= 1, metrics
+            assert w.process.poll() is None
+        told(w, "there is memory again")
+        w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
+        wait_for(lambda: w.metrics()["waypost_sessions"] == 0, what="all sessions to end")
+        print(f"  {held} clients with 240 KB under way each fit into {MEGABYTES} MB")
+
+
+def hold_content(stack, w):
+    """Most of a message that is kept in memory; the reply that stopped it, or nothing."""
+    wire = Wire(stack, w.port, greeting=None)
+    for command in ("", "EHLO x", "MAIL FROM:<a@here.test>", "RCPT TO:<b@there.test>", "DATA"):
+        if command:
+            wire.send(command + "\r\n")
+        reply = wire.reply()
+        if not reply.startswith(("2", "3")):
+            return reply
+    wire.send(b"Subject: held\r\n\r\n" + b"z" * 78 + b"\r\n")
+    wire.send((b"0" * 78 + b"\r\n") * 3000)
+    return ""
+
+
+@case("whatever the kernel ends for want of memory, what was acknowledged arrives")
+def _(stack):
+    hop = Hop(stack)
+    with contextlib.ExitStack() as inner:
+        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                    wrapper=memory_group(stack, MEGABYTES // 2), env=quiet_sanitizer())
+        load = Load(w, clients=3)
+        ended = 0
+        for _ in range(3):
+            load.some_more()
+            with contextlib.ExitStack() as crowd, contextlib.suppress(OSError, EOFError):
+                burst(crowd, w, 150)
+            if w.process.poll() is not None or is_ending(w):
+                ended += 1
+                w.start()
+        load.some_more()
+        check(w, load, hop, twice=ended * 20)
+        print(f"  ended {ended} times, {len(load.acknowledged)} acknowledged, {len(load.refused)} refused")
+
+
+def burst(stack, w, count):
+    """All of them say the same thing at once, and wait for no answer."""
+    crowd = []
+    for _ in range(count):
+        s = socket.create_connection(("127.0.0.1", w.port), 5)
+        stack.callback(s.close)
+        s.setblocking(False)
+        crowd.append(s)
+    script = (b"EHLO x\r\nMAIL FROM:<a@here.test>\r\nRCPT TO:<b@there.test>\r\nDATA\r\nSubject: burst\r\n\r\n"
+              + (b"0" * 78 + b"\r\n") * 3000)
+    left = {s: script for s in crowd}
+    end = time.monotonic() + 2 * SLOW
+    while left and time.monotonic() < end:
+        for s in list(left):
+            try:
+                left[s] = left[s][s.send(left[s][:65536]):]
+            except BlockingIOError:
+                continue
+            except OSError:
+                left[s] = b""
+            if not left[s]:
+                del left[s]
+
+
+def is_ending(w):
+    """The kernel's kill may take a moment to be seen."""
+    try:
+        w.process.wait(0.3)
+        return True
+    except subprocess.TimeoutExpired:
+        return False
+
+
+# ---- clocks ----
+
+DAY = 86400
+
+
+def waiting(stack, more):
+    """A relay with one message that its next hop puts off."""
+    home = Hop(stack)
+    hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
+    world = World()
+    w = Waypost(stack, f'route "back" {{ match = "here.test" relay = "127.0.0.1:{home.port}" }}\n'
+                       f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\n{more}', env=world.env)
+    handle = w.send("a@here.test", "b@there.test", mail())
+    w.settled(handle, result="later")
+    return w, world, hop, home, handle
+
+
+def attempts(w, handle):
+    return len([h for h in w.trace(handle) if h["stage"] == "settle"])
+
+
+def sane_trace(w, handle):
+    """No stage took a day, nor less than nothing."""
+    for h in w.trace(handle):
+        assert 0 <= h.get("ms", 0) < 3600e3, h
+
+
+@case("the clock set forward by a day: nothing expires, nothing is warned about, mail goes on")
+def _(stack):
+    w, world, hop, home, handle = waiting(stack, 'retry { first = "1s" max = "1s" lifetime = "2h" warn-after = "1h" }')
+    idle = Wire(stack, w.port)
+    world.set(wall_s=DAY)
+    told(w, "the wall clock was set forward by (1d|23h)")
+    had = attempts(w, handle)
+    wait_for(lambda: attempts(w, handle) >= had + 2, 20, "attempts by the new clock")
+    assert not home.messages and w.listed(), "no warning, no failure"
+    assert w.metrics()["waypost_clock_jumps_total"] == 1
+    idle.ask("NOOP", "250 ")
+    hop.script.clear()
+    w.settled(handle, result="delivered")
+    w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
+    sane_trace(w, handle)
+    assert not home.messages
+
+
+@case("the clock set back by a day: what waited an hour does not wait 25, also after a crash")
+def _(stack):
+    w, world, hop, home, handle = waiting(stack, 'retry { first = "1h" max = "1h" }')
+    idle = Wire(stack, w.port)
+    hop.script.clear()
+    world.set(wall_s=-DAY)
+    told(w, "the wall clock was set back by (1d|23h)")
+    w.settled(handle, result="delivered")
+    assert w.metrics()["waypost_clock_jumps_total"] == 1
+    idle.ask("NOOP", "250 ")
+    sane_trace(w, handle)
+    hop.script["mail"] = "451 4.3.0 not yet"
+    handles = [w.send("a@here.test", "b@there.test", mail()) for _ in range(3)]
+    w.settled(handles[2], result="later")
+    w.kill()
+    world.set(wall_s=-2 * DAY)
+    hop.script.clear()
+    w.start()
+    w.cli("queue", "flush")
+    w.cli("queue", "retry", "--all", check=False)
+    for one in handles:
+        w.settled(one, result="delivered")
+    assert not home.messages and not w.listed()
+
+
+# ---- names ----
+
+
+class Names:
+    """A name server that answers, fails or is silent."""
+
+    def __init__(self, stack, address):
+        self.mode, self.asked, self.address = "answer", 0, address
+        self.socket = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        import dns.flags
+        import dns.message
+        import dns.rcode
+        import dns.rrset
+        while True:
+            try:
+                packet, peer = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            self.asked += 1
+            if self.mode == "silent":
+                continue
+            question = dns.message.from_wire(packet)
+            answer = dns.message.make_response(question, recursion_available=True)
+            name, kind = question.question[0].name, question.question[0].rdtype
+            if self.mode == "servfail":
+                answer.set_rcode(dns.rcode.SERVFAIL)
+            elif kind == 15:
+                answer.answer.append(dns.rrset.from_text(name, 1, "IN", "MX", "10 mx.there.test."))
+            elif kind == 1:
+                answer.answer.append(dns.rrset.from_text(name, 1, "IN", "A", self.address))
+            self.socket.sendto(answer.to_wire(), peer)
+
+
+@case("name servers that fall silent, then fail, then answer: mail waits and arrives")
+def _(stack):
+    hop = Hop(stack, host="127.0.7.1")
+    names = Names(stack, "127.0.7.1")
+    w = Waypost(stack, f'port = {hop.port}\n{FAST}dns {{ servers = {{"127.0.0.1:{names.port}"}} timeout = "100ms" }}')
+    w.settled(w.send("a@here.test", "b@before.test", mail()), result="delivered")
+    handles = []
+    for mode, cause in (("silent", "in time"), ("servfail", "SERVFAIL")):
+        names.mode = mode
+        handles.append(w.send("a@here.test", f"b@{mode}.test", mail()))
+        settled = w.settled(handles[-1], result="later")[0]
+        assert settled["class"] == "dns" and cause in settled["cause"], settled
+        told(w, f"stage=settle.*result=later.*class=dns.*{mode}.test|{mode}.test.*class=dns")
+    metrics = w.metrics()
+    assert metrics["waypost_dns_timeouts_total"] >= 1 and metrics['waypost_settled_total{class="dns"}'] >= 2
+    assert w.send("a@here.test", "b@more.test", mail()), "mail is taken all the while"
+    names.mode = "answer"
+    for handle in handles:
+        w.settled(handle, result="delivered")
+    wait_for(lambda: not w.listed(), what="an empty queue")
+
+
+main()
