@@ -136,7 +136,7 @@ static enum err index_fresh(struct lmdb *l, struct fault *fault)
     l->recover_at = below(l->state.fresh_low_ms);
     memset(l->recover_last.bytes, 0xFF, MSGID_BYTES);
     l->is_recovering = true;
-    enum err rc = recover_page(l, AT_OPEN, fault);
+    enum err rc = recover_page(l, l->tuning.at_open ? l->tuning.at_open : AT_OPEN, fault);
     if (!rc && l->is_recovering)
         rc = lmdb_last_id(l, &l->recover_last, fault);
     return rc;

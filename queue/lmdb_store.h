@@ -130,6 +130,7 @@ struct writer_accept {
 struct lmdb_tuning {
     unsigned die_at;   /* _exit(77) at this point; 0: never */
     uint64_t spill_ms; /* mail leaves its window after this long */
+    size_t at_open;    /* messages an open indexes before it returns; 0: 4096 */
 };
 
 struct lmdb {
