@@ -8,7 +8,7 @@ import proc
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PROGRAMS = {"smtpload": ["-lssl", "-lcrypto", "-lpthread"], "smtpsink": [],
-            "crypto_cost": ["-lssl", "-lcrypto"]}
+            "crypto_cost": ["-lssl", "-lcrypto"], "listen_more": ["-shared", "-fPIC"]}
 
 
 def add_options(parser, folder):
@@ -42,31 +42,22 @@ class Watched(peers.Waypost):
     """waypost under a tool that writes what it saw to one file."""
 
     more = ['queue { map-size = "8G" }']  # valgrind cannot map the default
+    patience_s = 60
 
     def __init__(self, *args):
         super().__init__(*args)
         self.seen = f"{self.folder}/seen"
         self.tool = []
 
-    def start(self):
-        with open(f"{self.folder}/output", "ab") as output:
-            self.process = subprocess.Popen(
-                [*self.tool, self.binary, "-c", self.conf, "serve"],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            peers.wait_greeting(self.process, self.ports["plain"], f"{self.folder}/output", 60)
-        except peers.Failure:
-            self.stop()
-            raise
+    def launch(self):
+        self.process = self.spawn([*self.tool, self.binary, "-c", self.conf, "serve"])
 
-    def stop(self):
-        """strace passes no signal on: end the program below it."""
-        if self.process is None or self.process.poll() is not None:
-            return
+    def quit(self):
+        """strace passes no signal on: end the program below it, and wait for what the tool writes."""
         below = [pid for pid in proc.tree([self.process.pid]) if pid != self.process.pid]
         for pid in below or [self.process.pid]:
             os.kill(pid, 15)
         try:
             self.process.wait(120)
         except subprocess.TimeoutExpired:
-            peers.end_process(self.process)
+            pass

@@ -12,17 +12,22 @@ SINK_CAPACITY = 2_000_000
 
 
 class Shape:
-    """One workload: what is submitted, and how."""
+    """One workload: what is submitted, and how. Slow peers get a share of the messages."""
 
-    def __init__(self, name, title, submission, per_connection, messages):
+    def __init__(self, name, title, submission, per_connection, messages, slow, size=None):
         self.name, self.title = name, title
         self.submission, self.per_connection, self.messages = submission, per_connection, messages
+        self.slow, self.size = slow, size
+
+    def count(self, peer_name):
+        return max(100, int(self.messages * self.slow.get(peer_name, 1)))
 
 
 class Sink:
     def __init__(self, programs):
-        self.process = subprocess.Popen([f"{programs}/smtpsink", "0", str(SINK_CAPACITY)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [f"{programs}/smtpsink", str(peers.free_port()), str(SINK_CAPACITY)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = int(self.process.stdout.readline())
 
     def _say(self, word):
@@ -35,6 +40,12 @@ class Sink:
 
     def refuse(self):
         return self._say("refuse")
+
+    def away(self):
+        return self._say("away")
+
+    def back(self):
+        return self._say("back")
 
     def stat(self):
         return self._say("stat")
@@ -57,12 +68,12 @@ class Generator:
         self.programs, self.size, self.connections = programs, size, connections
         self.threads, self.program = threads, program
 
-    def run(self, port, messages, per_connection, submission, seconds):
+    def run(self, port, messages, per_connection, submission, seconds, *more):
         if self.program == "smtp-source" and not submission:
-            return self._smtp_source(port, messages, per_connection, seconds)
+            return self._smtp_source(port, messages, per_connection)
         command = [f"{self.programs}/smtpload", "-c", str(self.connections), "-n", str(messages), "-l",
                    str(self.size), "-m", str(per_connection), "-t", str(self.threads), "-d",
-                   str(seconds)]
+                   str(seconds), *more]
         if submission:
             command += ["-s", "-u", peers.USER, "-w", peers.PASSWORD]
         done = subprocess.run(command + [str(port)], stdout=subprocess.PIPE,
@@ -78,7 +89,7 @@ class Generator:
             raise Failure(f"{result['handshakes']} handshakes for {messages} connections")
         return result
 
-    def _smtp_source(self, port, messages, per_connection, seconds):
+    def _smtp_source(self, port, messages, per_connection):
         command = ["smtp-source", "-s", str(self.connections), "-m", str(messages), "-l",
                    str(self.size), "-N", "-f", "bench@bench.test", "-t", "@sink.test"]
         if per_connection != 1:
@@ -89,20 +100,20 @@ class Generator:
         cpu = (after.children_user + after.children_system
                - before.children_user - before.children_system)
         return {"accepted": messages, "began_at": began, "ended_at": ended, "cpu_s": cpu,
-                "p50_ms": None, "p99_ms": None}
+                "p50_ms": None, "p99_ms": None, "bytes": self.size}
 
 
-def check_arrival(got, shape, generator, name):
+def check_arrival(got, messages, shape, generator, name):
     """Every accepted message is there once, whole, and signed if it was to be."""
     wrong = []
-    if got["unique"] != shape.messages:
-        wrong.append(f"{shape.messages - got['unique']} of {shape.messages} accepted messages lost")
+    if got["unique"] != messages:
+        wrong.append(f"{messages - got['unique']} of {messages} accepted messages lost")
     for what in ("duplicates", "unknown"):
         if got[what]:
             wrong.append(f"{got[what]} {what}")
     if generator.program == "smtpload" and got["damaged"]:
         wrong.append(f"{got['damaged']} damaged")
-    if shape.submission and got["signed"] != shape.messages:
+    if shape.submission and got["signed"] != messages:
         wrong.append(f"only {got['signed']} signed")
     if wrong:
         raise Failure(f"{name}, {shape.title}: " + ", ".join(wrong))
@@ -138,6 +149,23 @@ class Clock:
         return max(0.0, proc.machine_cpu_seconds() - self.busy - ours - relay_s) / seconds
 
 
+class Writes:
+    """What the disk writes for one run, others' share of it taken off."""
+
+    def __init__(self, disk):
+        self.disk = disk
+        if disk.exists:
+            self.quiet_rate = disk.quiet_rate()
+            self.before, self.began = disk.written_bytes(), time.monotonic()
+
+    def per_byte(self, accepted_bytes):
+        if not self.disk.exists:
+            return None
+        written = self.disk.written_bytes() - self.before
+        written -= self.quiet_rate * (time.monotonic() - self.began)
+        return max(0.0, written) / accepted_bytes
+
+
 def run_wire(shape, sink, generator, seconds):
     """The same messages without a relay: the generator straight into the sink."""
     before, clock = sink.reset(), Clock()
@@ -148,36 +176,44 @@ def run_wire(shape, sink, generator, seconds):
     return result
 
 
-def run_peer(peer, shape, sink, generator, seconds):
-    port = peer.ports["submission" if shape.submission else "plain"]
-    peer.start()
+def with_log(peer, failure):
+    return Failure(f"{failure}\n{peer.name}'s log ends:\n{peers.tail(peer.log)}")
+
+
+def run_peer(peer, shape, sink, generator, seconds, disk):
+    name = "submission" if shape.submission else "plain"
+    encrypted = shape.submission and not peer.signs_in_clear
+    port, messages = peer.ports[name], shape.count(peer.name)
+    peer.start(name)
     try:
-        warm_up(port, shape, sink, generator, seconds)
+        warm_up(peer, port, shape, sink, generator, seconds)
+        writes = Writes(disk)
         before, clock = sink.reset(), Clock()
-        peak = proc.Peak(peer.roots())
-        cpu = proc.cpu_seconds(peer.roots())
-        load = generator.run(port, shape.messages, shape.per_connection, shape.submission, seconds)
-        sink.wait(shape.messages, seconds)
+        peak, cpu = proc.Peak(peer.group), peer.group.cpu_seconds()
+        load = generator.run(port, messages, shape.per_connection, encrypted, seconds)
+        sink.wait(messages, seconds)
         time.sleep(1.0)  # what the relay still has to tidy up is its cost too
         result = rates(load, sink.stat(), before)
-        cpu = proc.cpu_seconds(peer.roots()) - cpu
-        result["cpu_s_1000"] = cpu * 1000 / shape.messages
-        result["others"] = clock.others(result, shape.messages, cpu)
+        cpu = peer.group.cpu_seconds() - cpu
+        result["cpu_s_1000"] = cpu * 1000 / messages
+        result["others"] = clock.others(result, messages, cpu)
         pss, anonymous, count = peak.stop()
-        result.update(pss_mb=pss / 1e6, anonymous_mb=anonymous / 1e6, processes=count)
-        check_arrival(sink.stat(), shape, generator, peer.name)
+        result.update(pss_mb=pss / 1e6, anonymous_mb=anonymous / 1e6, processes=count,
+                      written=writes.per_byte(load["bytes"] * messages))
+        check_arrival(sink.stat(), messages, shape, generator, peer.name)
         return result
     except Failure as failure:
-        raise Failure(f"{failure}\n{peer.name}'s log ends:\n{peers.tail(peer.log)}") from None
+        raise with_log(peer, failure) from None
     finally:
         peer.stop()
 
 
-def warm_up(port, shape, sink, generator, seconds):
+def warm_up(peer, port, shape, sink, generator, seconds):
     """Processes that are made on demand exist, files are open, keys are read."""
-    count = min(200, shape.messages)
+    count = min(peer.warm_up, shape.count(peer.name))
     sink.reset()
-    generator.run(port, count, shape.per_connection, shape.submission, seconds)
+    generator.run(port, count, shape.per_connection, shape.submission and not peer.signs_in_clear,
+                  seconds)
     sink.wait(count, seconds)
     if sink.stat()["unique"] != count:
         raise Failure(f"{sink.stat()['unique']} of the first {count} messages came through")
