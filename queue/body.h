@@ -12,6 +12,7 @@
 
 #include "relay/base/err.h"
 #include "relay/base/msgid.h"
+#include "relay/base/pool.h"
 #include "relay/base/str.h"
 
 #define BODY_INLINE_MAX ((size_t)256 * 1024)
@@ -36,6 +37,10 @@ const char *body_file(const struct body *body); /* file name inside the folder; 
  * never given to store_accept. Inline: nothing happens. Blocking. */
 void body_remove(const struct body *body);
 
+/* The same as body_discard(), for loops: a side file goes on a disk worker of the
+ * pool, some time later. */
+void body_discard_later(struct body **body, struct pool *pool);
+
 /* Blocking for side files (disk class); *out_len 0 at the end. Any thread, any number at once. */
 enum err body_read(struct body *body, uint64_t offset, void *out, size_t size, size_t *out_len,
                    struct fault *fault);
@@ -55,9 +60,12 @@ void body_writer_keep(struct body_writer *writer, size_t most);
 enum err body_writer_flush(struct body_writer *writer, struct fault *fault);
 uint64_t body_writer_size(const struct body_writer *writer);
 bool body_writer_has_file(const struct body_writer *writer); /* sealing will block */
+bool body_writer_is_open(const struct body_writer *writer);  /* a file is there, freeing blocks */
 /* Blocking when there is a file: written, synced, its folder synced. */
 enum err body_writer_seal(struct body_writer *writer, struct body **out_body, struct fault *fault);
-/* Drops what was written when it was not sealed, its file too. */
+/* Drops what was written when it was not sealed, its file too. Blocks for those. */
 void body_writer_free(struct body_writer **writer);
+/* The same, for loops: a file goes on a disk worker of the pool. */
+void body_writer_free_later(struct body_writer **writer, struct pool *pool);
 
 #endif

@@ -106,6 +106,8 @@ bool body_writer_has_file(const struct body_writer *writer)
     return writer->fd >= 0 || (writer->folder && writer->memory.len > writer->keep);
 }
 
+bool body_writer_is_open(const struct body_writer *writer) { return writer->fd >= 0; }
+
 static enum err sync_folder(const char *folder, struct fault *fault)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

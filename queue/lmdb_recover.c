@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- mail that had no index entries ---------------------------------------------------- */
@@ -215,8 +216,31 @@ static void clean_files(struct lmdb *l, DIR *dir, MDB_txn *txn)
         struct body *body = body_of_file(l->bodies, str_of(entry->d_name), 0);
         body_remove(body);
         body_unref(&body);
+        l->health.files_removed++;
         lmdb_point(l);
     }
+}
+
+/* Not a fault: a crash between the file and its record, or between the record's end and
+ * the file's. Many of them tell that crashes are many. */
+static void tell_removed(struct lmdb *l)
+{
+    char text[96];
+
+    if (l->health.files_removed == 0)
+        return;
+    snprintf(text, sizeof(text), "%llu side files without a message, left by a crash, were removed",
+             (unsigned long long)l->health.files_removed);
+    struct hop hop = {
+        .began_us = l->wall_us(),
+        .ended_us = l->wall_us(),
+        .weight = HOP_EVENT,
+        .stage = STAGE_QUEUE,
+        .result = RESULT_OK,
+        .scope = SCOPE_US,
+        .text = str_of(text),
+    };
+    hop_emit(l->ring, &hop);
 }
 
 static enum err remove_orphans(struct lmdb *l, struct fault *fault)
@@ -232,6 +256,7 @@ static enum err remove_orphans(struct lmdb *l, struct fault *fault)
         mdb_txn_abort(txn);
     }
     closedir(dir);
+    tell_removed(l);
     return rc ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
 }
 

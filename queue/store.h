@@ -248,6 +248,7 @@ struct store_health {
     uint64_t messages;        /* in the queue */
     uint64_t recipients_queued, recipients_held;
     uint64_t corrupt;                           /* quarantined records */
+    uint64_t files_removed;                     /* at open: side files that no record names */
     uint64_t commits, commit_ns_sum, batch_sum; /* since open */
     size_t waiting;                             /* requests the writer has not taken yet */
     int64_t oldest_s;                           /* arrival of the oldest message; 0: none */

@@ -84,6 +84,8 @@ static void render_store(const struct store_health *store, struct buf *out)
         GAUGE("queue_oldest_arrival_seconds", store->oldest_s,
               "Unix time at which the oldest queued message arrived; 0 when the queue is empty."),
         GAUGE("queue_corrupt_records", store->corrupt, "Records that cannot be read."),
+        GAUGE("queue_files_removed_at_start", store->files_removed,
+              "Side files of messages never taken or already gone, left by a crash."),
         GAUGE("queue_writer_waiting", store->waiting, "Requests the writer has not taken yet."),
         COUNTER("queue_commits_total", store->commits, "Commits of the queue's writer."),
         COUNTER("queue_commit_seconds_total", (double)store->commit_ns_sum / 1e9,

@@ -72,9 +72,13 @@ static void open_done(struct letter *letter)
 
 static void run_job(struct pool_line *line, struct job *job)
 {
+    struct mailbox *reply_to = job->reply_to;
+
     job->run(job);
-    job->letter.open = open_done;
-    mailbox_post(job->reply_to, &job->letter);
+    if (reply_to) {
+        job->letter.open = open_done;
+        mailbox_post(reply_to, &job->letter);
+    }
     atomic_fetch_sub(&line->busy, 1);
 }
 

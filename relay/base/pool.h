@@ -3,8 +3,9 @@
  *
  * A job is embedded in what it works on. `run` is called on a worker thread
  * and may block; then the job's letter is posted to `reply_to`, whose thread
- * calls `done`. A class has its own threads (made when first needed) and its
- * own bound on waiting jobs.
+ * calls `done`. A job without `reply_to` is over when `run` returns, and may free
+ * itself there. A class has its own threads (made when first needed) and its own
+ * bound on waiting jobs.
  *
  * house.md draws libuv's pool here. It lost: uv_queue_work must be called on
  * the loop's own thread, so a class-wide cap over many loops would need
@@ -34,10 +35,10 @@ struct job;
 typedef void job_fn(struct job *job);
 
 struct job {
-    struct letter letter; /* used by the pool */
-    job_fn *run;          /* worker thread */
-    job_fn *done;         /* thread of reply_to */
-    struct mailbox *reply_to;
+    struct letter letter;     /* used by the pool */
+    job_fn *run;              /* worker thread */
+    job_fn *done;             /* thread of reply_to */
+    struct mailbox *reply_to; /* NULL: nobody waits for it */
 };
 
 /* threads_off: no threads at all; `run` is called inside pool_post and `done`

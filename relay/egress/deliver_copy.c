@@ -20,7 +20,7 @@ void delivery_copy_clear(struct delivery *delivery)
     if (delivery->copy_body && delivery->copy_shares_body)
         body_unref(&delivery->copy_body);
     else if (delivery->copy_body)
-        body_discard(&delivery->copy_body);
+        body_discard_later(&delivery->copy_body, loop_pool(delivery->options.loop));
     delivery->has_copy = delivery->copy_shares_body = false;
     delivery->copy_is_7bit = delivery->copy_has_sender = false;
 }

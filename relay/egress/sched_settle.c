@@ -211,8 +211,10 @@ static void give_up(struct settle_batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct settling *item = batch->items[i];
         store_unclaim(batch->sched->options.store, &item->claim);
-        if (item->dsn)
-            body_remove(item->dsn->body);
+        if (item->dsn) {
+            struct body *body = body_ref(item->dsn->body);
+            body_discard_later(&body, loop_pool(batch->sched->options.loop));
+        }
         settling_free(&item);
     }
     batch_free(batch);

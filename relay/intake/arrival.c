@@ -13,7 +13,7 @@ static void arrival_free(struct arrival *arrival)
     arrival->intake->busy--;
     arrival->intake->held -= arrival->held;
     loop_undefer(arrival->intake->loop, &arrival->deferred);
-    body_writer_free(&arrival->writer);
+    body_writer_free_later(&arrival->writer, loop_pool(arrival->intake->loop));
     message_unref(&arrival->message);
     if (arrival->keyring)
         keyring_unref(&arrival->keyring);
@@ -216,7 +216,7 @@ static void arrival_finish(struct arrival *arrival)
         reply = arrival->refusal;
         /* A body that the store has never seen; it looks after those it has. */
         if (arrival->message->body && !arrival->accept.message)
-            body_discard(&arrival->message->body);
+            body_discard_later(&arrival->message->body, loop_pool(arrival->intake->loop));
     } else {
         msgid_print(arrival_id(arrival), id);
         reply_set(&reply, 250, STATUS(2, 0, 0), "queued as %s", id);

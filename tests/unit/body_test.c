@@ -113,6 +113,29 @@ static void an_unsealed_one_leaves_no_file(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void given_up_on_a_worker(void **state)
+{
+    struct msgid id = { { 9 } };
+    struct body *small = body_of_bytes(STR("bytes")), *large = NULL;
+    struct pool *pool = pool_new(1, false);
+    char folder[256];
+    struct fault fault;
+    (void)state;
+    rig_folder(folder, sizeof(folder));
+    write_body(folder, 300000, &large);
+    struct body_writer *writer = body_writer_new(folder, &id);
+    struct body_writer *empty = body_writer_new(folder, &id);
+    body_writer_add(writer, STR("bytes"));
+    assert_int_equal(body_writer_flush(writer, &fault), ERR_OK);
+    body_writer_free_later(&writer, pool);
+    body_writer_free_later(&empty, pool);
+    body_discard_later(&large, pool);
+    body_discard_later(&small, pool);
+    assert_true(!writer && !empty && !large && !small);
+    pool_free(&pool); /* waits for what was posted */
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void a_file_cut_short_is_corrupt(void **state)
 {
     struct body *body = NULL;
@@ -180,6 +203,7 @@ int main(void)
         cmocka_unit_test(bodies_of_every_size),
         cmocka_unit_test(two_bodies_of_one_message),
         cmocka_unit_test(an_unsealed_one_leaves_no_file),
+        cmocka_unit_test(given_up_on_a_worker),
         cmocka_unit_test(a_file_cut_short_is_corrupt),
         cmocka_unit_test(a_message_goes_with_its_last_user),
         cmocka_unit_test(delays_grow_and_spread),

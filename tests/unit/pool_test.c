@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "relay/base/container.h"
 #include "relay/base/pool.h"
 #include "relay/base/str.h"
 
@@ -134,6 +135,37 @@ static void free_waits_for_what_was_posted(void **state)
     mailbox_clear(&replies);
 }
 
+struct lonely {
+    struct job job;
+    atomic_uint *runs;
+};
+
+static void run_and_go(struct job *job)
+{
+    struct lonely *lonely = container_of(job, struct lonely, job);
+
+    atomic_fetch_add(lonely->runs, 1);
+    free(lonely);
+}
+
+static void a_job_that_nobody_waits_for_frees_itself(void **state)
+{
+    atomic_uint runs = 0;
+
+    (void)state;
+    for (int threads_off = 0; threads_off < 2; threads_off++) {
+        struct pool *pool = pool_new(2, threads_off);
+        for (int i = 0; i < 50; i++) {
+            struct lonely *lonely = mem_alloc(sizeof(*lonely));
+            lonely->job.run = run_and_go;
+            lonely->runs = &runs;
+            assert_int_equal(pool_post(pool, POOL_DISK, &lonely->job), ERR_OK);
+        }
+        pool_free(&pool);
+        assert_int_equal(atomic_load(&runs), 50 * (threads_off + 1));
+    }
+}
+
 static void without_threads_the_answer_still_comes_by_letter(void **state)
 {
     struct pool *pool = pool_new(2, true);
@@ -158,6 +190,7 @@ int main(void)
         cmocka_unit_test(many_jobs_come_back),
         cmocka_unit_test(a_full_line_refuses_and_starves_no_other_class),
         cmocka_unit_test(free_waits_for_what_was_posted),
+        cmocka_unit_test(a_job_that_nobody_waits_for_frees_itself),
         cmocka_unit_test(without_threads_the_answer_still_comes_by_letter),
     };
 

@@ -193,6 +193,7 @@ static void files_without_a_record_go_at_the_start(void **state)
     assert_int_equal(files_in(rig), 2);
     rig_reopen(rig);
     assert_int_equal(files_in(rig), 1);
+    assert_int_equal(rig_health(rig).files_removed, 1);
     struct message *message = rig_get(rig, kept->envelope.id);
     assert_non_null(message);
     message_unref(&message);
