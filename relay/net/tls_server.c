@@ -208,6 +208,10 @@ static enum err make_context(struct tls_server *server, const struct tls_pair *f
     SSL_CTX_set_min_proto_version(server->context, TLS1_2_VERSION);
     SSL_CTX_set_options(server->context,
                         SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    /* All three are strong; the first hashes with SHA-256, for which CPUs have instructions:
+     * a tenth of the handshake, on both sides. */
+    SSL_CTX_set_ciphersuites(server->context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                                              "TLS_CHACHA20_POLY1305_SHA256");
     SSL_CTX_set_session_cache_mode(server->context, SSL_SESS_CACHE_OFF); /* tickets do it */
     SSL_CTX_set_num_tickets(server->context, 1);
     SSL_CTX_set_session_id_context(server->context, (const unsigned char *)"waypost", 7);
