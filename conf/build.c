@@ -238,7 +238,8 @@ void build_glance(struct tree *tree, struct conf *conf)
     set_defaults(tree, conf);
     for (const struct tree_setting *s = tree->settings; s; s = s->next) {
         enum section_kind kind = s->section->kind;
-        if (kind == SECTION_SENDMAIL || kind == SECTION_API || kind == SECTION_LIMITS)
+        if (kind == SECTION_ROOT || kind == SECTION_SENDMAIL || kind == SECTION_API ||
+            kind == SECTION_LIMITS || kind == SECTION_ALIASES)
             apply(tree, conf, s);
     }
     add_sendmail(tree, conf);

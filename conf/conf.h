@@ -175,7 +175,7 @@ typedef void conf_finding_fn(void *arg, enum conf_severity severity, const char 
 /* Parse with all mistakes told; *out_conf is set only when there was no error. */
 enum err conf_read(const char *file, conf_finding_fn *tell, void *arg, struct conf **out_conf);
 
-/* Only the sections sendmail, api and limits, for programs that anybody runs: nothing
+/* Only what is plain: no listeners, keys and routes. For programs that anybody runs: nothing
  * else is judged, no secret is read, no name is looked up. What cannot be read leaves its
  * default; false when that is the whole file. */
 bool conf_glance(const char *file, struct conf **out_conf);

@@ -330,6 +330,7 @@ static enum err start_api(struct engine *engine, struct fault *fault)
         .hops = engine->hops,
         .trace_folder = engine->trace_folder,
         .control = { .arg = engine,
+                     .resolve = engine_resolve,
                      .gather = engine_gather,
                      .flush = engine_flush,
                      .reload = reload,

@@ -147,6 +147,10 @@ void engine_watch_stop(struct engine *engine);
 size_t engine_memory_share(const struct engine *engine);
 
 /* engine_dropbox.c; on loop 0's thread, or nothing happens */
+/* engine_resolve.c */
+void engine_resolve(void *arg, struct str sender, struct str recipient, api_resolved_fn *fn,
+                    void *fn_arg);
+
 void engine_dropbox_start(struct engine *engine);
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
 void engine_dropbox_stop(struct engine_loop *own);

@@ -3,7 +3,8 @@
  *
  * libmicrohttpd on loop 0: its epoll descriptor is watched by the loop, store
  * and trace requests complete later (suspended connections), nothing blocks.
- * The unix socket is trusted by its file mode; TCP needs the bearer token.
+ * On the unix socket the kernel says who asks: root, the relay's user and members of
+ * its group may ask anything, other users about mail they handed in. TCP needs the bearer token.
  *
  *   GET  /healthz                     200 "ok", 503 with the reason
  *   GET  /metrics                     Prometheus text
@@ -13,6 +14,7 @@
  *   POST /v1/flush?lane=              wake sleeping places, retry what waits there
  *   GET  /v1/lanes                    lanes with mail: state, dest, next due, trouble
  *   GET  /v1/trace?handle=&max=       hops, one JSON object a line
+ *   GET  /v1/resolve?recipient=&sender=  where mail for an address goes
  *   GET  /v1/info                     version, start, what is going on in numbers
  *   POST /v1/reload
  *
@@ -54,8 +56,21 @@ struct api_state {
 typedef void api_state_fn(void *arg, const struct api_state *state); /* on loop 0, later */
 
 struct api_control {
+/* Where mail for an address goes: one call for each address that aliases lead to. */
+struct api_resolved {
+    struct str address; /* empty: nowhere, `words` say why */
+    struct str words;   /* which aliases led there */
+    struct str lane;
+    struct str relays; /* of the route, ", " between; empty: the MX hosts of the domain */
+};
+typedef void api_resolved_fn(void *arg, const struct api_resolved *resolved);
+
     void *arg;
     void (*gather)(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
+    /* Both addresses canonical, maybe without a domain. On loop 0; fn is called before
+     * it returns, with texts that live until then. May be NULL. */
+    void (*resolve)(void *arg, struct str sender, struct str recipient, api_resolved_fn *fn,
+                    void *fn_arg);
     void (*flush)(void *arg, struct str lane); /* empty: all */
     void (*reload)(void *arg);
     /* for STORE_REROUTE; called on store threads */

@@ -116,6 +116,10 @@ static void loaded(struct store_request *request)
         call_fault(call, request->err, &request->fault);
         return;
     }
+    if (!call_may_see(call, get->message->envelope.user)) {
+        call_error(call, MHD_HTTP_NOT_FOUND, "no such message is in the queue");
+        return;
+    }
     call->response =
         MHD_create_response_from_callback(get->message->head_len + body_size(get->message->body),
                                           BODY_WINDOW, next_bytes, content, NULL);

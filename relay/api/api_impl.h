@@ -59,6 +59,7 @@ struct route {
     const char *method, *path; /* a last part of ":" takes one part of the path */
     void (*run)(struct call *call);
     unsigned arg;
+    bool for_anyone; /* every user of the machine, about own mail */
 };
 
 struct param {
@@ -73,6 +74,8 @@ struct call {
     struct MHD_Connection *connection; /* NULL: it is gone */
     const struct route *route;
     struct arena arena;
+    bool is_limited; /* somebody who may only ask about own mail: what `user` handed in */
+    char user[24];   /* "uid:1000", as in the envelope */
     struct str part; /* what ":" took */
     struct param params[API_PARAMS_MAX];
     size_t param_count;
@@ -124,6 +127,13 @@ bool call_filter(struct call *call, struct store_filter *out_filter); /* takes t
 bool call_no_more_params(struct call *call);
 void call_json(struct call *call, unsigned code, void *json); /* json_t: stolen */
 
+/* ---- call_peer.c ---- */
+
+/* Who asks, by the kernel's word: root, the relay's own user and members of its group may
+ * ask anything; call->is_limited says that it is somebody else. */
+void call_judge_peer(struct call *call);
+bool call_may_see(const struct call *call, struct str user); /* mail that `user` handed in */
+
 /* ---- api.c ---- */
 
 void door_look(struct door *door); /* run the library in the next turn of the loop */
@@ -152,6 +162,7 @@ void api_queue_change(struct call *call); /* route->arg: enum store_change_kind 
 void api_flush(struct call *call);
 void api_lanes(struct call *call);
 void api_trace(struct call *call);
+void api_resolve(struct call *call);
 
 /* One row for each lane, by name, whatever the number of loops it runs on; returns the new count. */
 size_t api_lanes_join(struct api_lane *lanes, size_t count);

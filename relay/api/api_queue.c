@@ -56,6 +56,8 @@ void api_queue_list(struct call *call)
     if (!read_after(call, &list->after) || !call_number(call, "max", PAGE, PAGE_MAX, &max) ||
         !call_filter(call, &list->filter))
         return;
+    if (call->is_limited)
+        list->filter.user = str_of(call->user);
     list->max = (size_t)max;
     list->request.reply_to = &call->api->post->box;
     list->request.done = listed;
@@ -86,7 +88,8 @@ static void got(struct store_request *request)
 
     if (!call_back(call))
         return;
-    if (request->err == ERR_NOT_FOUND)
+    if (request->err == ERR_NOT_FOUND ||
+        (!request->err && !call_may_see(call, get->message->envelope.user)))
         call_error(call, MHD_HTTP_NOT_FOUND,
                    "message " STR_FMT " is not in the queue (its trace may still be there)",
                    STR_ARG(call->part));

@@ -217,8 +217,11 @@ static void start(struct call *call, const char *method, const char *url)
     else if (call->body_bytes)
         call_error(call, MHD_HTTP_BAD_REQUEST,
                    "no request here takes a body: write filters into the query");
-    else if (call_read_params(call))
+    else if (call_read_params(call)) {
+        if (!call->door->needs_token)
+            call_judge_peer(call);
         route_run(call, method, url);
+    }
 }
 
 enum MHD_Result call_request(void *door, struct MHD_Connection *connection, const char *url,

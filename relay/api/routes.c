@@ -4,20 +4,21 @@
 #include "relay/api/api_impl.h"
 
 static const struct route routes[] = {
-    { "GET", "/healthz", api_healthz, 0 },
-    { "GET", "/metrics", api_metrics, 0 },
-    { "GET", "/v1/info", api_info, 0 },
-    { "POST", "/v1/reload", api_reload, 0 },
-    { "GET", "/v1/queue", api_queue_list, 0 },
-    { "GET", "/v1/queue/:", api_queue_show, 0 },
-    { "POST", "/v1/queue/hold", api_queue_change, STORE_HOLD },
-    { "POST", "/v1/queue/release", api_queue_change, STORE_RELEASE },
-    { "POST", "/v1/queue/retry", api_queue_change, STORE_RETRY },
-    { "POST", "/v1/queue/drop", api_queue_change, STORE_DROP },
-    { "POST", "/v1/queue/reroute", api_queue_change, STORE_REROUTE },
-    { "POST", "/v1/flush", api_flush, 0 },
-    { "GET", "/v1/lanes", api_lanes, 0 },
-    { "GET", "/v1/trace", api_trace, 0 },
+    { "GET", "/healthz", api_healthz, 0, true },
+    { "GET", "/metrics", api_metrics, 0, false },
+    { "GET", "/v1/info", api_info, 0, false },
+    { "POST", "/v1/reload", api_reload, 0, false },
+    { "GET", "/v1/queue", api_queue_list, 0, true },
+    { "GET", "/v1/queue/:", api_queue_show, 0, true },
+    { "POST", "/v1/queue/hold", api_queue_change, STORE_HOLD, false },
+    { "POST", "/v1/queue/release", api_queue_change, STORE_RELEASE, false },
+    { "POST", "/v1/queue/retry", api_queue_change, STORE_RETRY, false },
+    { "POST", "/v1/queue/drop", api_queue_change, STORE_DROP, false },
+    { "POST", "/v1/queue/reroute", api_queue_change, STORE_REROUTE, false },
+    { "POST", "/v1/flush", api_flush, 0, false },
+    { "GET", "/v1/lanes", api_lanes, 0, false },
+    { "GET", "/v1/trace", api_trace, 0, true },
+    { "GET", "/v1/resolve", api_resolve, 0, true },
 };
 
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
@@ -50,6 +51,12 @@ void route_run(struct call *call, const char *method, const char *path)
         const struct route *route = &routes[i];
         if (!path_fits(route, str_of(path), &part))
             continue;
+        if (method_fits(route, method) && call->is_limited && !route->for_anyone) {
+            call_error(call, MHD_HTTP_FORBIDDEN,
+                       "this is for root, the relay's user and members of its group; other users "
+                       "see the mail that they handed in");
+            return;
+        }
         if (method_fits(route, method)) {
             call->route = route;
             call->part = arena_str(&call->arena, part);

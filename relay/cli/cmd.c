@@ -3,6 +3,8 @@
  */
 #include "relay/cli/cmd.h"
 
+#include "relay/cli/sendmail.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -29,6 +31,8 @@ static const struct cmd cmds[] = {
       "record [DOMAIN] [--selector NAME] [--file KEY]\n"
       "check [DOMAIN] [--selector NAME] [--file KEY]",
       "signing keys and their DNS records", cmd_dkim },
+    { "sendmail", "[FLAGS] [RECIPIENT]...", "what programs call sendmail: see waypost-sendmail(1)",
+      cmd_sendmail },
     { "user",
       "add NAME [--sender PATTERN]... [--scram] [--clear] [--file FILE]\n"
       "passwd NAME [--scram] [--file FILE]\n"
@@ -272,7 +276,9 @@ static void read_line(int argc, char **argv, struct line *line)
         } else if (is_option && strcmp(argv[i], "--version") == 0) {
             line->wants_version = true;
         } else {
-            only_words = only_words || strcmp(argv[i], "--") == 0;
+            /* The letters behind "sendmail" are sendmail's own. */
+            only_words = only_words || strcmp(argv[i], "--") == 0 ||
+                         (line->argc == 0 && strcmp(argv[i], "sendmail") == 0);
             line->argv[line->argc++] = argv[i];
         }
     }
@@ -306,6 +312,8 @@ int cmd_main(int argc, char **argv)
     struct line line;
     int code;
 
+    if (sendmail_is_called(argv[0]))
+        return cmd_sendmail(NULL, argc, argv);
     read_line(argc, argv, &line);
     code = run(&line);
     free(line.argv);

@@ -4,6 +4,7 @@
 #include "relay/cli/relay_ask.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Changing a million messages takes a while before the first byte of an answer. */
 #define PATIENCE_MS (30u * 60 * 1000)
@@ -19,7 +20,12 @@ static char *join(struct str folder, const char *name)
 
 int relay_ask_open(const char *conf_file, struct relay_ask *ask)
 {
-    *ask = (struct relay_ask){ .conf = cmd_conf(conf_file) };
+    *ask = (struct relay_ask){ .conf = geteuid() == 0 ? NULL : cmd_conf_quietly(conf_file) };
+    /* The file, or passwords that it names, may be for the relay's eyes only. */
+    if (!ask->conf && geteuid() != 0)
+        (void)conf_glance(conf_file, &ask->conf);
+    if (!ask->conf)
+        ask->conf = cmd_conf(conf_file);
     if (!ask->conf)
         return cmd_fail(EX_CONFIG,
                         "the configuration tells where the relay is, and it cannot be used");
@@ -47,6 +53,7 @@ static enum err refuse(const struct http_response *response, struct fault *fault
     const char *words = json_string_value(json_object_get(json, "error"));
     enum err err = response->status == 404   ? ERR_NOT_FOUND
                    : response->status == 400 ? ERR_INVALID
+                   : response->status == 403 ? ERR_DENIED
                    : response->status == 503 ? ERR_BUSY
                                              : ERR_IO;
 

@@ -121,13 +121,15 @@ static int run(const struct sendmail_wish *wish, const struct sendmail_large *la
     return code;
 }
 
-int sendmail_main(int argc, char **argv, const struct sendmail_large *large)
+int sendmail_main(int argc, char **argv, const char *conf_file, const struct sendmail_large *large)
 {
     struct sendmail_wish wish;
     int code = sendmail_flags(argc, argv, &wish);
 
     if (code != EX_OK)
         return code;
+    if (conf_file)
+        wish.conf_file = conf_file;
     openlog("sendmail", LOG_PID, LOG_MAIL);
     if (large || !needs_large(&wish))
         return run(&wish, large);

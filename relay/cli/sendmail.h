@@ -196,7 +196,8 @@ struct sendmail_large {
 };
 
 /* All of main(). large NULL: this is the small program. */
-int sendmail_main(int argc, char **argv, const struct sendmail_large *large);
+int sendmail_main(int argc, char **argv, const char *conf_file,
+                  const struct sendmail_large *large);
 /* Is this a name that means us? */
 bool sendmail_is_called(const char *argv0);
 

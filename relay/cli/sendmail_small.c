@@ -4,4 +4,4 @@
  */
 #include "relay/cli/sendmail.h"
 
-int main(int argc, char **argv) { return sendmail_main(argc, argv, NULL); }
+int main(int argc, char **argv) { return sendmail_main(argc, argv, NULL, NULL); }
