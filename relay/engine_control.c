@@ -100,6 +100,7 @@ static void gathered(struct engine_loop *first, void *arg)
     state->descriptors_max = descriptors_max();
     state->reloads = engine->reloads;
     state->reloads_failed = engine->reloads_failed;
+    state->reports_put_off = atomic_load(&engine->reports.put_off);
     if (engine->setup->tls)
         state->certificate_expires_at = tls_server_expires_at(engine->setup->tls);
     gather->fn(gather->arg, state);

@@ -4,11 +4,8 @@
  * They are held since their message came (intake/arrival_local). At the start,
  * after a reload, and when the alias file was read again the store goes through
  * them; those that lead somewhere now become recipients that are due.
- * .forward files are not asked here: nothing may block a store thread.
  */
 #include "relay/engine_impl.h"
-
-#include "relay/mail/addr.h"
 
 #define TOLD_MAX 500 /* lines in the trace; the rest is only counted */
 
@@ -43,25 +40,11 @@ static size_t readdress(void *arg, const struct envelope *envelope,
                         const struct store_address **out_addresses)
 {
     struct expanding *expanding = arg;
-    const struct setup *setup = expanding->setup;
-    struct store_address *addresses;
-    struct alias_table *table;
     struct local_result led;
-    char lane[LANE_MAX];
 
-    struct local_rules rules = locals_rules(setup->locals, false, &table);
-    local_expand(&rules, addr_local_of(recipient->address), arena, &led);
-    alias_unref(&table);
-    addresses = arena_alloc(arena, (led.count + 1) * sizeof(*addresses));
-    for (size_t i = 0; i < led.count; i++) {
-        (void)lane_of(setup->lane_routes, setup->lane_route_count, envelope->sender,
-                      led.found[i].address, lane);
-        addresses[i].address = led.found[i].address;
-        addresses[i].lane = arena_str(arena, str_of(lane));
-    }
+    size_t count = setup_lead(expanding->setup, envelope, recipient, arena, &led, out_addresses);
     keep_words(expanding, &envelope->id, recipient->address, &led);
-    *out_addresses = addresses;
-    return led.count;
+    return count;
 }
 
 static void tell_one(const struct expanding *expanding, const struct told_name *told)

@@ -67,6 +67,7 @@ struct engine {
     struct store *store;
     struct auth *auth;
     struct caps *caps;
+    struct report_pace reports;
     struct api *api;
     struct dropbox *dropbox; /* loop 0's */
     char *trace_folder, *api_socket, *api_address, *api_token_file;
@@ -146,11 +147,11 @@ void engine_watch_stop(struct engine *engine);
 /* For mail on its way in, and for mail just taken: bytes each. */
 size_t engine_memory_share(const struct engine *engine);
 
-/* engine_dropbox.c; on loop 0's thread, or nothing happens */
 /* engine_resolve.c */
 void engine_resolve(void *arg, struct str sender, struct str recipient, api_resolved_fn *fn,
                     void *fn_arg);
 
+/* engine_dropbox.c; on loop 0's thread, or nothing happens */
 void engine_dropbox_start(struct engine *engine);
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
 void engine_dropbox_stop(struct engine_loop *own);

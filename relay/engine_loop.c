@@ -291,6 +291,7 @@ enum err engine_loop_start(struct engine_loop *own, struct fault *fault)
         .resolver = own->resolver,
         .intake = own->intake,
         .keyring = setup->keyring,
+        .pace = &engine->reports,
     };
     own->sched = sched_new(&sched, &setup->sched);
     rc = apply_listens(own, setup, fault);

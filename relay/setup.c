@@ -3,6 +3,8 @@
  */
 #include "relay/setup.h"
 
+#include "relay/mail/addr.h"
+
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -328,6 +330,7 @@ static void set_sched(struct setup *setup)
     sched->backoff.max_s = (uint32_t)conf->retry.max_s;
     sched->lifetime_s = conf->retry.lifetime_s;
     sched->warn_after_s = conf->retry.warn_after_s;
+    sched->reports_per_hour = conf->retry.reports_per_hour;
     sched->timeouts = (struct smtp_client_timeouts){
         .banner_ms = conf->timeouts.banner_ms,
         .command_ms = conf->timeouts.command_ms,
@@ -421,4 +424,26 @@ void setup_lane(const struct setup *setup, const struct envelope *envelope,
 {
     (void)lane_of(setup->lane_routes, setup->lane_route_count, envelope->sender, recipient->address,
                   out_lane);
+}
+
+size_t setup_lead(const struct setup *setup, const struct envelope *envelope,
+                  const struct recipient *recipient, struct arena *arena,
+                  struct local_result *out_led, const struct store_address **out_addresses)
+{
+    struct store_address *addresses;
+    struct alias_table *table;
+    char lane[LANE_MAX];
+
+    struct local_rules rules = locals_rules(setup->locals, false, &table);
+    local_expand(&rules, addr_local_of(recipient->address), arena, out_led);
+    alias_unref(&table);
+    addresses = arena_alloc(arena, (out_led->count + 1) * sizeof(*addresses));
+    for (size_t i = 0; i < out_led->count; i++) {
+        (void)lane_of(setup->lane_routes, setup->lane_route_count, envelope->sender,
+                      out_led->found[i].address, lane);
+        addresses[i].address = out_led->found[i].address;
+        addresses[i].lane = arena_str(arena, str_of(lane));
+    }
+    *out_addresses = addresses;
+    return out_led->count;
 }

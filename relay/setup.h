@@ -52,6 +52,12 @@ void setup_unref(struct setup **setup);       /* any thread */
 /* The rules for this machine's own names; `check` makes the same. Reads nothing yet. */
 struct locals *setup_locals(const struct conf *conf);
 
+/* STORE_READDRESS: where a held local name leads by these rules, *out_led the same in
+ * words. .forward files are not asked: nothing may block a store thread. */
+size_t setup_lead(const struct setup *setup, const struct envelope *envelope,
+                  const struct recipient *recipient, struct arena *arena,
+                  struct local_result *out_led, const struct store_address **out_addresses);
+
 /* STORE_REROUTE: which lane these rules give. */
 void setup_lane(const struct setup *setup, const struct envelope *envelope,
                 const struct recipient *recipient, char out_lane[LANE_MAX]);

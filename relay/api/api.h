@@ -50,12 +50,12 @@ struct api_state {
     int64_t started_us;
     int64_t certificate_expires_at; /* 0: none */
     uint64_t reloads, reloads_failed;
+    uint64_t reports_put_off;
     uint64_t clock_jumps, memory_shortages, memory_limit, memory_anonymous;
     uint64_t descriptors, descriptors_max;
 };
 typedef void api_state_fn(void *arg, const struct api_state *state); /* on loop 0, later */
 
-struct api_control {
 /* Where mail for an address goes: one call for each address that aliases lead to. */
 struct api_resolved {
     struct str address; /* empty: nowhere, `words` say why */
@@ -65,12 +65,13 @@ struct api_resolved {
 };
 typedef void api_resolved_fn(void *arg, const struct api_resolved *resolved);
 
+struct api_control {
     void *arg;
-    void (*gather)(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
     /* Both addresses canonical, maybe without a domain. On loop 0; fn is called before
      * it returns, with texts that live until then. May be NULL. */
     void (*resolve)(void *arg, struct str sender, struct str recipient, api_resolved_fn *fn,
                     void *fn_arg);
+    void (*gather)(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);
     void (*flush)(void *arg, struct str lane); /* empty: all */
     void (*reload)(void *arg);
     /* for STORE_REROUTE; called on store threads */

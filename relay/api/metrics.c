@@ -117,6 +117,8 @@ static void render_state(const struct api_state *state, struct buf *out)
         COUNTER("trace_lost_total", state->trace_lost, "Hops that could not be kept."),
         COUNTER("reloads_total", state->reloads, "Reloads of the configuration."),
         COUNTER("reloads_failed_total", state->reloads_failed, "Reloads refused."),
+        COUNTER("reports_put_off_total", state->reports_put_off,
+                "Delivery reports that wait for a later hour."),
         COUNTER("clock_jumps_total", state->clock_jumps, "Times the wall clock was set."),
         GAUGE("memory_anonymous_bytes", state->memory_anonymous,
               "Memory that the kernel cannot take back."),

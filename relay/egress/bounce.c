@@ -138,17 +138,58 @@ static void begin(struct bounce *bounce)
     envelope.flags = ENVELOPE_DSN;
     if (!str_is_ascii(original->sender))
         envelope.flags |= ENVELOPE_SMTPUTF8;
-    to = envelope_add(&envelope, original->sender);
+    /* Completed for the world outside; here it is the name that it was. */
+    to = envelope_add(&envelope, original->flags & ENVELOPE_LOCAL_SENDER
+                                     ? addr_local_of(original->sender)
+                                     : original->sender);
     to->notify = NOTIFY_NEVER; /* nobody is told about reports on reports */
     bounce->arrival = arrival_begin(bounce->options.intake, &envelope, &facts);
     envelope_clear(&envelope);
+}
+
+static void tell_put_off(const struct bounce *bounce)
+{
+    struct hop hop = {
+        .began_us = bounce->began_us,
+        .ended_us = loop_wall_us(bounce->options.loop),
+        .weight = HOP_ALARM,
+        .stage = STAGE_ALARM,
+        .result = RESULT_LATER,
+        .scope = SCOPE_US,
+        .kind = CLASS_QUOTA,
+        .text = STR("more reports than retry { reports-per-hour } allows: the others wait in the "
+                    "queue for the hours to come"),
+        .fix = STR("find out what fails in such numbers: waypost queue list, waypost trace"),
+    };
+
+    hop_emit(loop_ring(bounce->options.loop), &hop);
+}
+
+/* Nobody else knows the message yet. */
+static void set_pace(const struct bounce *bounce, struct message *message)
+{
+    struct envelope *envelope = &message->envelope;
+    bool is_first;
+    int64_t due_at;
+
+    if (!bounce->options.pace)
+        return;
+    due_at = report_pace_take(bounce->options.pace, bounce->options.per_hour,
+                              loop_wall_s(bounce->options.loop), &is_first);
+    for (size_t i = 0; i < envelope->recipient_count; i++)
+        if (envelope->recipients[i].due_at < due_at)
+            envelope->recipients[i].due_at = due_at;
+    if (is_first)
+        tell_put_off(bounce);
 }
 
 static void made(void *arg, struct message *message, const struct reply *reply)
 {
     struct bounce *bounce = arg;
 
-    if (!message)
+    if (message)
+        set_pace(bounce, message);
+    else
         tell_failed(bounce, reply_text(reply));
     bounce_end(bounce, message);
 }

@@ -10,6 +10,7 @@
 #define WAYPOST_EGRESS_BOUNCE_H
 
 #include "queue/store.h"
+#include "relay/egress/report_pace.h"
 #include "relay/intake/intake.h"
 #include "relay/mail/dsn.h"
 
@@ -17,6 +18,8 @@ struct bounce_options {
     struct loop *loop;
     struct intake *intake;
     struct str hostname;
+    struct report_pace *pace; /* NULL: reports leave at once */
+    unsigned per_hour;
 };
 struct bounce_recipient {
     uint32_t index; /* into the message's recipients */

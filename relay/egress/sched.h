@@ -36,6 +36,7 @@ struct sched_settings {
     unsigned connections_max; /* at least 1; this loop's share of the cap in all */
     struct backoff backoff;   /* of recipients */
     uint64_t lifetime_s, warn_after_s;
+    unsigned reports_per_hour;
     struct smtp_client_timeouts timeouts;
     uint64_t connect_ms;
     uint64_t reuse_ms; /* how long an idle connection is kept: 0: 5 s */
@@ -49,6 +50,7 @@ struct sched_options {
     struct resolver *resolver;
     struct intake *intake;
     struct keyring *keyring;
+    struct report_pace *pace; /* shared by all loops; NULL: reports leave at once */
 };
 
 struct sched *sched_new(const struct sched_options *options, const struct sched_settings *settings);

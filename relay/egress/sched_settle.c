@@ -414,6 +414,8 @@ static void finish(struct settling *item)
         .loop = sched->options.loop,
         .intake = sched->options.intake,
         .hostname = sched->settings->hostname,
+        .pace = sched->options.pace,
+        .per_hour = sched->settings->reports_per_hour,
     };
 
     if (item->report_count == 0) {

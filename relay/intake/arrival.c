@@ -351,10 +351,12 @@ static void arrival_end_either(struct arrival *arrival, const struct arrival_end
     }
     if (!arrival->refusal.code)
         arrival_qualify_sender(arrival);
-    if (!arrival->refusal.code && arrival_has_locals(arrival))
-        arrival_post(arrival, POOL_DISK, follow_run, follow_done);
-    else
+    if (arrival->refusal.code || !arrival_has_locals(arrival)) {
         arrival_mend_and_make(arrival);
+        return;
+    }
+    arrival->follow_ms = loop_now_ms(arrival->intake->loop);
+    arrival_post(arrival, POOL_DISK, follow_run, follow_done);
 }
 
 void arrival_end(struct arrival *arrival, const struct arrival_end *end, arrival_done_fn *done,

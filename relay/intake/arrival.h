@@ -48,6 +48,7 @@ struct arrival {
 
     /* finding out where local names lead */
     struct local_result *led; /* one for each recipient; `found` NULL: not a local one */
+    uint64_t follow_ms;       /* when, by the loop's clock */
     enum locals_news news;
     struct str news_words;
 

@@ -9,7 +9,6 @@
 #include "relay/intake/arrival.h"
 
 #include "queue/record.h"
-#include "relay/base/clock.h"
 
 #include <stdio.h>
 
@@ -46,7 +45,8 @@ void arrival_follow(struct arrival *arrival)
     const struct envelope *envelope = &arrival->message->envelope;
     struct alias_table *table;
 
-    arrival->news = locals_refresh(arrival->locals, &arrival->arena, &arrival->news_words);
+    arrival->news =
+        locals_refresh(arrival->locals, arrival->follow_ms, &arrival->arena, &arrival->news_words);
     struct local_rules rules = locals_rules(arrival->locals, true, &table);
     arrival->led =
         arena_alloc(&arrival->arena, (envelope->recipient_count + 1) * sizeof(*arrival->led));

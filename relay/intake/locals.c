@@ -3,7 +3,6 @@
  */
 #include "relay/intake/locals.h"
 
-#include "relay/base/clock.h"
 #include "relay/mail/addr.h"
 
 #include <errno.h>
@@ -303,9 +302,9 @@ static void gather(void *arg, enum alias_severity severity, struct str file, uns
                    line, what);
 }
 
-enum locals_news locals_refresh(struct locals *locals, struct arena *arena, struct str *out_words)
+enum locals_news locals_refresh(struct locals *locals, uint64_t now_ms, struct arena *arena,
+                                struct str *out_words)
 {
-    uint64_t now_ms = clock_mono_ms();
     uint64_t look_at_ms = atomic_load(&locals->look_at_ms);
     struct words words = { .worst = ALIAS_WARNING };
     struct telling telling = { gather, &words };

@@ -33,10 +33,11 @@ enum err locals_load(struct locals *locals, alias_finding_fn *tell, void *arg);
 /* At a reload: the new one's file has an error, the old one's table stays in force. */
 void locals_keep_table(struct locals *locals, struct locals *old);
 
-/* Blocking, any thread. Look if the file has changed; *out_words (in the arena) says
+/* Blocking, any thread. Look if the file has changed (`now_ms`: of a loop); *out_words (in the arena) says
  * what was found, empty: nothing worth a word. */
 enum locals_news { LOCALS_SAME, LOCALS_CHANGED, LOCALS_REFUSED };
-enum locals_news locals_refresh(struct locals *locals, struct arena *arena, struct str *out_words);
+enum locals_news locals_refresh(struct locals *locals, uint64_t now_ms, struct arena *arena,
+                                struct str *out_words);
 
 /* The rules with the table of now; give the reference back with alias_unref.
  * `with_forward`: .forward is followed, so expanding blocks. */

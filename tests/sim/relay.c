@@ -43,6 +43,46 @@ static void on_ready(void *arg, const char *lane, int64_t due_at)
 
 /* ---- the parts ---- */
 
+/* ---- local names that led nowhere (engine_expand.c) ---- */
+
+struct expanding {
+    struct store_change change;
+    struct relay *relay;
+};
+
+static size_t readdress(void *arg, const struct envelope *envelope,
+                        const struct recipient *recipient, struct arena *arena,
+                        const struct store_address **out)
+{
+    const struct expanding *expanding = arg;
+    struct local_result led;
+
+    return setup_lead(expanding->relay->setup, envelope, recipient, arena, &led, out);
+}
+
+static void expanded(struct store_request *request)
+{
+    struct store_change *change = container_of(request, struct store_change, request);
+
+    free(container_of(change, struct expanding, change));
+}
+
+static void aliases_changed(void *arg)
+{
+    struct relay *relay = arg;
+    struct expanding *expanding = mem_alloc(sizeof(*expanding));
+
+    expanding->relay = relay;
+    expanding->change = (struct store_change){
+        .request = { .reply_to = loop_mailbox(relay->loop), .done = expanded },
+        .kind = STORE_READDRESS,
+        .filter = { .state = RECIPIENT_HELD },
+        .readdress = readdress,
+        .arg = expanding,
+    };
+    store_change(relay->store, &expanding->change);
+}
+
 static struct intake_options intake_options_of(const struct relay *relay, const struct setup *setup)
 {
     return (struct intake_options){
@@ -54,6 +94,9 @@ static struct intake_options intake_options_of(const struct relay *relay, const 
         .header_max = setup->conf->limits.header_size,
         .hops_max = setup->conf->limits.hops,
         .received_user = setup->conf->received_user,
+        .locals = setup->locals,
+        .aliases_changed = aliases_changed,
+        .aliases_arg = (void *)(uintptr_t)relay,
     };
 }
 
@@ -95,6 +138,7 @@ static enum err start(struct relay *relay, struct fault *fault)
     sched.resolver = relay->resolver;
     sched.intake = relay->intake;
     sched.keyring = relay->setup->keyring;
+    sched.pace = &relay->reports;
     relay->sched = sched_new(&sched, &relay->setup->sched);
     store_watch(relay->store, on_ready, relay);
     return ERR_OK;
@@ -199,6 +243,8 @@ enum err relay_reload(struct relay *relay, struct conf *conf, struct fault *faul
     relay->setup = setup;
     /* Mail that waits may belong elsewhere now (engine_reload.c). */
     (void)relay_change(relay, STORE_REROUTE, &(struct store_filter){ .any_state = true });
+    aliases_changed(relay);
+    world_settle(relay->world);
     return ERR_OK;
 }
 
@@ -247,13 +293,14 @@ static void look(struct str content, struct arrival_end *end)
 }
 
 void relay_take(struct relay *relay, const struct envelope *envelope, struct str content,
-                relay_answered_fn *answered, void *arg)
+                bool is_local, relay_answered_fn *answered, void *arg)
 {
     struct taking *taking = mem_alloc(sizeof(*taking));
     struct arrival_facts facts = {
         .with = STR("ESMTP"),
         .client_address = STR("192.0.2.200"),
         .is_submission = true,
+        .is_local_origin = is_local,
     };
 
     taking->relay = relay;

@@ -26,6 +26,7 @@ struct relay {
     struct resolver *resolver;
     struct intake *intake;
     struct sched *sched;
+    struct report_pace reports;
     struct setup *setup;
     struct setup *before[32]; /* replaced by reloads; deliveries may use their routes */
     size_t before_count;
@@ -41,10 +42,10 @@ void relay_close(struct relay *relay);
 enum err relay_restart(struct relay *relay, struct fault *fault);
 enum err relay_reload(struct relay *relay, struct conf *conf, struct fault *fault);
 
-/* Take a message as ingress would. `answered` comes once. */
+/* Take a message as ingress would; `is_local`: from this machine. `answered` comes once. */
 typedef void relay_answered_fn(void *arg, const struct reply *reply);
 void relay_take(struct relay *relay, const struct envelope *envelope, struct str content,
-                relay_answered_fn *answered, void *arg);
+                bool is_local, relay_answered_fn *answered, void *arg);
 
 /* What an operator does; settles. */
 uint64_t relay_change(struct relay *relay, enum store_change_kind kind,

@@ -209,6 +209,21 @@ static bool step_flush(struct replay *replay, char **words, size_t count)
     return true;
 }
 
+/* The alias file has these lines from now on. */
+static bool step_aliases(struct replay *replay, char **words, size_t count)
+{
+    char path[512];
+    FILE *out;
+
+    (void)snprintf(path, sizeof(path), "%s/aliases", replay->folder);
+    out = fopen(path, "w");
+    if (!out)
+        return replay_fail(replay, "cannot write %s", path);
+    for (size_t i = 0; i < count; i++)
+        (void)fprintf(out, "%s\n", words[i]);
+    return fclose(out) == 0;
+}
+
 static bool step_log(struct replay *replay, char **words, size_t count)
 {
     record_print(&replay->record, count ? (size_t)atoi(words[0]) : HOPS_SHOWN);
@@ -287,7 +302,7 @@ static const struct {
     { "clock", step_clock, true },   { "flush", step_flush, true },
     { "hold", step_hold, true },     { "release", step_release, true },
     { "retry", step_retry, true },   { "drop", step_drop, true },
-    { "log", step_log, true },
+    { "log", step_log, true },       { "aliases", step_aliases, false },
 };
 
 /* Words apart; quotes keep spaces and go. Cuts `line`. */
@@ -452,6 +467,7 @@ static bool begin(struct replay *replay)
     static const char *const lines[] = {
         "conf hostname = \"relay.here.test\"",
         "conf data = \"${SIM}\"",
+        "conf aliases { file = \"${SIM}/aliases\" mailname = \"here.test\" forward = false }",
         "dns here.test MX 10 home.here.test",
         "dns home.here.test A 192.0.2.254",
         "host home 192.0.2.254",

@@ -10,10 +10,10 @@
 #define SIZE_USUAL 300
 
 struct letterhead { /* what the words of the step say */
-    struct str from, to, subject, body, notify, ret, envid, orcpt, answer, user;
+    struct str from, to, subject, body, notify, ret, envid, orcpt, answer, user, author;
     struct str headers[HEADERS_MAX];
     size_t header_count;
-    uint64_t size, count;
+    uint64_t size, count, local;
 };
 
 static bool word(struct replay *replay, struct letterhead *letter, const struct replay_pair *pair)
@@ -29,6 +29,7 @@ static bool word(struct replay *replay, struct letterhead *letter, const struct 
         { "envid", &letter->envid, NULL },     { "orcpt", &letter->orcpt, NULL },
         { "answer", &letter->answer, NULL },   { "user", &letter->user, NULL },
         { "size", NULL, &letter->size },       { "count", NULL, &letter->count },
+        { "author", &letter->author, NULL },   { "local", NULL, &letter->local },
     };
 
     if (str_eq(pair->key, STR("header")) && letter->header_count < HEADERS_MAX) {
@@ -93,7 +94,7 @@ static struct str canonical(struct arena *arena, struct str text)
     struct str copy = text;
 
     buf_init(&out, ADDR_MAX + 1);
-    if (text.len && addr_parse(text, ADDR_ALLOW_UTF8, &addr, NULL) == ERR_OK &&
+    if (text.len && addr_parse(text, ADDR_ALLOW_UTF8 | ADDR_ALLOW_BARE, &addr, NULL) == ERR_OK &&
         addr_canonical(&addr, &out, NULL) == ERR_OK)
         copy = arena_str(arena, buf_view(&out));
     buf_clear(&out);
@@ -139,7 +140,10 @@ static void content_of(const struct letterhead *letter, uint64_t number, unsigne
     struct str from = str_eq(letter->from, STR("<>")) ? STR("nobody@here.test") : letter->from;
     size_t body;
 
-    buf_printf(out, "From: <" STR_FMT ">\r\n", STR_ARG(from));
+    if (letter->author.len)
+        buf_printf(out, "From: " STR_FMT "\r\n", STR_ARG(letter->author));
+    else
+        buf_printf(out, "From: <" STR_FMT ">\r\n", STR_ARG(from));
     buf_printf(out, "Subject: " STR_FMT "\r\n", STR_ARG(letter->subject));
     buf_printf(out, "Message-ID: <%llu.%u@here.test>\r\n", (unsigned long long)number, line_number);
     for (size_t i = 0; i < letter->header_count; i++)
@@ -207,7 +211,8 @@ bool step_accept(struct replay *replay, char **words, size_t count)
         ok = envelope_of(replay, &letter, n + 1, &envelope);
         content_of(&letter, n + 1, replay->line, &content);
         if (ok)
-            relay_take(&replay->relay, &envelope, buf_view(&content), answered, &notes[n]);
+            relay_take(&replay->relay, &envelope, buf_view(&content), letter.local, answered,
+                       &notes[n]);
         buf_clear(&content);
         envelope_clear(&envelope);
     }

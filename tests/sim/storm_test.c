@@ -82,7 +82,7 @@ static void take(struct relay *relay, unsigned number)
     buf_printf(&address, "user%u@there.test", number);
     envelope_add(&envelope, buf_view(&address));
     buf_printf(&content, "From: <a@here.test>\r\nSubject: %u\r\n\r\nhello\r\n", number);
-    relay_take(relay, &envelope, buf_view(&content), answered, NULL);
+    relay_take(relay, &envelope, buf_view(&content), false, answered, NULL);
     envelope_clear(&envelope);
     buf_clear(&address);
     buf_clear(&content);
@@ -151,7 +151,8 @@ static void ten_thousand_dead_places_cost_nothing_at_rest(void **state)
         envelope.sender = STR("a@here.test");
         buf_printf(&address, "user@d%u.test", n);
         envelope_add(&envelope, buf_view(&address));
-        relay_take(&relay, &envelope, STR("From: <a@here.test>\r\n\r\nhello\r\n"), answered, NULL);
+        relay_take(&relay, &envelope, STR("From: <a@here.test>\r\n\r\nhello\r\n"), false, answered,
+                   NULL);
         envelope_clear(&envelope);
         buf_clear(&address);
     }

@@ -363,6 +363,113 @@ static void rerouted_mail_is_in_its_new_lane(struct rig *rig)
     rig_deliver(rig, "smart/*");
 }
 
+/* ---- local names that led nowhere ---------------------------------------------------- */
+
+#define HELD 20 /* more than one slice of the record */
+
+/* A message to many names of the machine, all of them held, and one that goes out. */
+static struct msgid put_held(struct rig *rig, bool by_operator)
+{
+    struct message *message = rig_message(rig, "a@here.test", TO);
+    struct msgid id = message->envelope.id;
+
+    for (unsigned i = 0; i < HELD; i++) {
+        char address[40];
+        snprintf(address, sizeof(address), "name%u@here.test", i);
+        struct recipient *r = envelope_add(&message->envelope, str_of(address));
+        r->lane = STR("direct/here.test");
+        r->due_at = NOW;
+        r->state = RECIPIENT_HELD;
+        r->stage = by_operator ? STAGE_SERVICE : STAGE_EXPAND;
+        r->orcpt = STR("rfc822;x");
+    }
+    assert_int_equal(rig_accept(rig, message), ERR_OK);
+    message_unref(&message);
+    return id;
+}
+
+/* name0 leads to two, name1 nowhere, name2 to one that is there already, others to one. */
+static size_t lead(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                   struct arena *arena, const struct store_address **out)
+{
+    static const struct store_address two[] = {
+        { { "ops@there.test", 14 }, { "direct/there.test", 17 } },
+        { { "more@else.test", 14 }, { "direct/else.test", 16 } },
+    };
+    struct store_address *own = arena_alloc(arena, sizeof(*own));
+
+    (void)arg, (void)envelope;
+    *out = two;
+    if (str_starts(recipient->address, STR("name0@")))
+        return 2;
+    if (str_starts(recipient->address, STR("name1@")))
+        return 0;
+    if (str_starts(recipient->address, STR("name2@")))
+        return 1;
+    own->address =
+        str_of(arena_printf(arena, STR_FMT "@else.test", STR_ARG(str_head(recipient->address, 6))));
+    own->lane = STR("direct/else.test");
+    *out = own;
+    return 1;
+}
+
+static uint64_t readdress(struct rig *rig)
+{
+    struct store_change change = { .request = rig_request(rig),
+                                   .kind = STORE_READDRESS,
+                                   .filter = { .state = RECIPIENT_HELD },
+                                   .readdress = lead };
+
+    store_change(rig->store, &change);
+    rig_wait(rig, &change.request);
+    assert_int_equal(change.request.err, ERR_OK);
+    return change.recipients;
+}
+
+static void held_names_become_what_they_lead_to(struct rig *rig)
+{
+    struct msgid id = put_held(rig, false);
+    struct store_health health;
+
+    rig_deliver(rig, LANE);
+    rig_wall_s = NOW + 50;
+    assert_int_equal(readdress(rig), HELD - 1);
+    if (rig->is_lmdb)
+        rig_reopen(rig);
+    struct message *message = rig_get(rig, id);
+    const struct envelope *envelope = &message->envelope;
+    assert_int_equal(envelope->recipient_count, 1 + HELD + 1);
+    const struct recipient *r = envelope->recipients;
+    assert_true(str_eq(r[1].address, STR("ops@there.test")));
+    assert_int_equal(r[1].state, RECIPIENT_QUEUED);
+    assert_int_equal(r[1].due_at, NOW + 50);
+    assert_int_equal(r[1].held_lifetime_s, 50);
+    assert_true(str_eq(r[1].orcpt, STR("rfc822;x")));
+    assert_int_equal(r[2].state, RECIPIENT_HELD);
+    assert_true(str_eq(r[2].address, STR("name1@here.test")));
+    assert_int_equal(r[3].state, RECIPIENT_DELIVERED);
+    assert_true(str_eq(r[HELD + 1].address, STR("more@else.test")));
+    assert_true(str_eq(r[HELD + 1].orcpt, STR("rfc822;x")));
+    message_unref(&message);
+    store_health(rig->store, &health);
+    assert_int_equal(health.recipients_held, 1);
+    assert_int_equal(health.recipients_queued, HELD - 1);
+    rig_deliver(rig, "direct/there.test");
+    struct claim *claim = rig_claim(rig, "direct/else.test", 9);
+    assert_int_equal(claim->count, HELD - 2);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
+    rig_change(rig, STORE_DROP, (struct store_filter){ .any_state = true });
+    assert_null(rig_get(rig, id));
+    store_health(rig->store, &health);
+    assert_int_equal(health.queued_bytes, 0);
+}
+
+static void what_an_operator_holds_stays_held(struct rig *rig)
+{
+    (void)put_held(rig, true);
+    assert_int_equal(readdress(rig), 0);
+}
+
 /* ---- changes while it is out --------------------------------------------------------- */
 
 static void a_leased_one_is_held_after_its_settle(struct rig *rig)
@@ -610,6 +717,8 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(dropped_mail_is_gone)                                                                        \
     X(dropping_one_recipient_keeps_the_others)                                                     \
     X(rerouted_mail_is_in_its_new_lane)                                                            \
+    X(held_names_become_what_they_lead_to)                                                         \
+    X(what_an_operator_holds_stays_held)                                                           \
     X(a_leased_one_is_held_after_its_settle)                                                       \
     X(a_leased_one_that_was_held_may_be_delivered)                                                 \
     X(a_held_one_given_back_stays_held)                                                            \
