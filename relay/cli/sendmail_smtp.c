@@ -199,6 +199,7 @@ static void handle(struct talk *talk, const struct smtp_client_event *event)
             break;
         }
         keep_id(talk, event->reply);
+        talk->in_content = false;
         end(talk, SENT_QUEUED);
         break;
     case SMTP_CLIENT_FAULT:
@@ -240,7 +241,8 @@ static void tell_sent(struct talk *talk, struct str bytes)
         return;
     if (!talk->in_content) {
         show(">>> ", bytes);
-    } else if (talk->body_at > talk->message->text.len && smtp_client_output(talk->client).len == bytes.len) {
+    } else if (talk->body_at > talk->message->text.len &&
+               smtp_client_output(talk->client).len == bytes.len) {
         (void)snprintf(words, sizeof(words), "(%zu octets)", talk->message->text.len);
         show(">>> ", str_of(words));
     }
