@@ -12,10 +12,11 @@
  *
  * usage: smtpload [-c CONNECTIONS] [-n MESSAGES] [-l BYTES] [-m PER_CONNECTION]
  *                 [-s] [-u USER -w PASSWORD] [-p] [-t THREADS] [-f SENDER]
- *                 [-d SECONDS] [-D DOMAINS] [-F FIRST] PORT
+ *                 [-d SECONDS] [-D DOMAINS] [-F FIRST] [-b] PORT
  *   -m 0: no end to a connection's messages    -s: STARTTLS
  *   -p: MAIL, RCPT and DATA in one write        -d: give up after so long
  *   -D: message 123 goes to u123@d3.sink.test when there are 10 domains
+ *   -b: BDAT in place of DATA (not with -p)
  *   -F: the number of the first message
  *
  * Prints one JSON line. Exit 0 when every message got its 250.
@@ -89,7 +90,7 @@ struct work {
 static struct {
     uint16_t port;
     uint32_t connections, messages, size, per_connection, threads, seconds, domains, first;
-    bool with_tls, with_pipelining;
+    bool with_tls, with_pipelining, with_bdat;
     const char *user, *password, *sender;
     char auth_line[512];
     SSL_CTX *tls;
@@ -301,10 +302,15 @@ static void say_recipient(struct conn *conn)
 
 static void say_content(struct conn *conn)
 {
-    memcpy(conn->out, load.content, load.content_len);
-    put_number(conn->out + load.id_at, conn->number);
-    put_number(conn->out + load.end_at, conn->number);
-    conn->out_len = load.content_len;
+    size_t len = load.content_len - (load.with_bdat ? 3 : 0); /* without the dot */
+    char *at = conn->out;
+
+    if (load.with_bdat)
+        at += sprintf(at, "BDAT %zu LAST\r\n", len);
+    memcpy(at, load.content, len);
+    put_number(at + load.id_at, conn->number);
+    put_number(at + load.end_at, conn->number);
+    conn->out_len = (size_t)(at - conn->out) + len;
 }
 
 static void say_quit(struct conn *conn)
@@ -391,6 +397,11 @@ static bool answered(struct conn *conn, int code)
             say_recipient(conn);
         return true;
     case STEP_RCPT:
+        if (load.with_bdat) {
+            conn->step = STEP_CONTENT;
+            say_content(conn);
+            return true;
+        }
         conn->step = STEP_DATA;
         if (conn->pipelined == 0)
             put_text(conn, "DATA\r\n");
@@ -599,7 +610,7 @@ static void read_options(int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:D:F:")) != -1) {
+    while ((opt = getopt(argc, argv, "c:n:l:m:su:w:pt:f:d:D:F:b")) != -1) {
         switch (opt) {
         case 'c':
             load.connections = number_of(optarg);
@@ -637,6 +648,9 @@ static void read_options(int argc, char **argv)
         case 'D':
             load.domains = number_of(optarg);
             break;
+        case 'b':
+            load.with_bdat = true;
+            break;
         case 'F':
             load.first = number_of(optarg);
             break;
@@ -645,7 +659,7 @@ static void read_options(int argc, char **argv)
         }
     }
     if (optind >= argc || (load.user && !load.password) || load.threads < 1 ||
-        load.connections < load.threads) {
+        load.connections < load.threads || (load.with_bdat && load.with_pipelining)) {
         fprintf(stderr, "usage: smtpload [options] PORT (see the top of smtpload.c)\n");
         exit(2);
     }
