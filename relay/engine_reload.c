@@ -197,6 +197,10 @@ void engine_say_problems(struct engine *engine)
                        ? STR("the alias file has errors")
                        : STR("something in the alias file is not done here"),
                    engine->setup->alias_words);
+    if (engine->no_sendmail.err)
+        engine_say(engine, STAGE_SERVICE, HOP_WARNING,
+                   STR("sendmail(1) reaches the relay only by the drop folder"),
+                   str_of(engine->no_sendmail.text));
 }
 
 /* A change that only a restart brings into force is not passed over in silence. */
@@ -220,10 +224,6 @@ static void say_not_followed(struct engine *engine, const struct conf *before,
 
     buf_init(&words, 1024);
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-    if (engine->no_sendmail.err)
-        engine_say(engine, STAGE_SERVICE, HOP_WARNING,
-                   STR("sendmail(1) reaches the relay only by the drop folder"),
-                   str_of(engine->no_sendmail.text));
         if (options[i].changed)
             buf_printf(&words, "%s%s",
                        words.len ? ", " : "these changes need a restart: ", options[i].name);
