@@ -18,6 +18,7 @@
  * one alone. Exit code 0: nothing wrong; 1: wrong images; 2: the recording is not
  * usable.
  */
+#include "tests/crash/recording.h"
 #include "tests/crash/verify.h"
 
 #include <fcntl.h>
@@ -38,20 +39,6 @@ struct options {
     enum lie lie;
 };
 
-struct moment { /* a call begins or ends */
-    uint64_t at;
-    const struct log_record *record;
-};
-
-struct recording {
-    const struct log_record **records;
-    size_t count, cap;
-    struct moment *moments; /* in order */
-    size_t moment_count;
-    uint64_t *edges; /* of syncs and acknowledgements, in order */
-    size_t edge_count;
-};
-
 struct plan {
     unsigned long number;
     uint64_t cut;
@@ -59,79 +46,6 @@ struct plan {
     unsigned percent;
     struct dice dice;
 };
-
-/* ---- the recording --------------------------------------------------------------------- */
-
-static const char *map_file(const char *path, size_t *out_len)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY);
-
-    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size == 0)
-        return NULL;
-    void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    *out_len = (size_t)st.st_size;
-    return at == MAP_FAILED ? NULL : at;
-}
-
-static bool read_log(struct recording *recording, const char *path)
-{
-    size_t len = 0, at = 0;
-    const char *bytes = map_file(path, &len);
-
-    while (bytes && at + sizeof(struct log_record) <= len) {
-        const struct log_record *record = (const void *)(bytes + at);
-        if (record->magic != LOG_MAGIC)
-            return false;
-        if (recording->count == recording->cap) {
-            recording->cap = recording->cap ? recording->cap * 2 : 4096;
-            recording->records =
-                realloc(recording->records, recording->cap * sizeof(recording->records[0]));
-        }
-        recording->records[recording->count++] = record;
-        at += log_padded(sizeof(*record) + record->len + record->len2);
-    }
-    return bytes && at == len && recording->count > 0;
-}
-
-static int moment_order(const void *a, const void *b)
-{
-    const struct moment *x = a, *y = b;
-
-    return (x->at > y->at) - (x->at < y->at);
-}
-
-static int number_order(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Where what must be there changes: a sync ends, a promise leaves. */
-static bool is_edge(const struct log_record *record)
-{
-    return record->op == LOG_SYNC || record->op == LOG_SAID ||
-           (record->op == LOG_WRITE && (record->flags & LOG_SYNCED));
-}
-
-static void order_moments(struct recording *recording)
-{
-    recording->moments = calloc(recording->count * 2, sizeof(struct moment));
-    recording->edges = calloc(recording->count * 2, sizeof(uint64_t));
-    for (size_t i = 0; i < recording->count; i++) {
-        const struct log_record *record = recording->records[i];
-        recording->moments[recording->moment_count++] = (struct moment){ record->begin, record };
-        recording->moments[recording->moment_count++] = (struct moment){ record->end, record };
-        if (!is_edge(record))
-            continue;
-        recording->edges[recording->edge_count++] = record->begin;
-        recording->edges[recording->edge_count++] = record->end;
-    }
-    qsort(recording->moments, recording->moment_count, sizeof(struct moment), moment_order);
-    qsort(recording->edges, recording->edge_count, sizeof(uint64_t), number_order);
-}
 
 /* ---- which images ------------------------------------------------------------------------- */
 
@@ -307,18 +221,6 @@ static void start_one(struct run *run, const struct plan *plan)
     run->count->images++;
 }
 
-static void play_until(struct disk *disk, const struct recording *recording, size_t *next,
-                       uint64_t cut)
-{
-    for (; *next < recording->moment_count && recording->moments[*next].at < cut; ++*next) {
-        const struct moment *moment = &recording->moments[*next];
-        if (moment->at == moment->record->begin)
-            disk_begin(disk, moment->record);
-        else
-            disk_end(disk, moment->record);
-    }
-}
-
 static void run_all(struct run *run, const struct recording *recording)
 {
     const struct options *options = run->options;
@@ -331,7 +233,7 @@ static void run_all(struct run *run, const struct recording *recording)
     for (unsigned long i = 0; i < options->images; i++) {
         if (options->has_only && plans[i].number != options->only)
             continue;
-        play_until(run->disk, recording, &next, plans[i].cut);
+        recording_play(recording, run->disk, &next, plans[i].cut);
         if (options->into && !make_image(run->disk, plans[i], options->into))
             perror(options->into);
         start_one(run, &plans[i]);
@@ -346,7 +248,7 @@ static int build_end(struct disk *disk, const struct recording *recording, const
     struct dice dice = { 0 };
     size_t next = 0;
 
-    play_until(disk, recording, &next, UINT64_MAX);
+    recording_play(recording, disk, &next, UINT64_MAX);
     return disk_image(disk, FATE_KEPT, 100, &dice, into) ? 0 : 2;
 }
 
@@ -427,11 +329,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: crash_check [option]... LOG LEDGER ROOT\n");
         return 2;
     }
-    if (!read_log(&recording, options.log)) {
+    if (!recording_read(&recording, options.log)) {
         fprintf(stderr, "%s is not a recording\n", options.log);
         return 2;
     }
-    order_moments(&recording);
     struct run run = { .options = &options, .disk = disk_new(options.root, options.lie) };
     if (options.is_end)
         return build_end(run.disk, &recording, options.into);
