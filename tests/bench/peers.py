@@ -148,7 +148,7 @@ class Peer:
             log = self.log if os.path.exists(self.log) else f"{self.folder}/output"
             self.start_s = wait_greeting(self.process, self.ports[port], log,
                                          self.patience_s) - began
-        except Failure:
+        except BaseException:
             self.stop()
             raise
 

@@ -149,10 +149,12 @@ class Group:
     """All processes of one program, from spawn to end."""
 
     numbers = itertools.count()
+    living = []
 
     def __init__(self):
         self.folder = _make_group(f"waypost-bench.{os.getpid()}.{next(self.numbers)}")
         self.roots = []
+        self.living.append(self)
 
     def enter(self):
         """In a child between fork and exec."""
@@ -178,6 +180,7 @@ class Group:
     def end(self):
         """Nothing that the program left behind survives it."""
         if not self.folder:
+            self.living.remove(self)
             return
         for turn in range(200):
             for pid in self.pids():
@@ -187,10 +190,17 @@ class Group:
                     pass
             try:
                 os.rmdir(self.folder)
-                self.folder = None
-                return
+                break
             except OSError:
                 time.sleep(0.02)
+        self.folder = None
+        self.living.remove(self)
+
+
+def end_groups():
+    """Of a bench that was interrupted while it started or stopped something."""
+    for group in list(Group.living):
+        group.end()
 
 
 class Disk:
