@@ -8,6 +8,7 @@
  *   --seed S       image I of seed S is always the same (default 1)
  *   --only I       this one image alone; with --into FOLDER it is left there as
  *                  it was before the store was opened
+ *   --first        stop at the first that is wrong
  *   --end          with --into: everything that was done, as it should be on disk now
  *   --lie WORD     data-sync, meta-sync, body-sync, folder-sync, early: what the disk
  *                  (or the relay) pretends; the check must fail
@@ -34,7 +35,7 @@
 
 struct options {
     unsigned long images, seed, only, jobs;
-    bool has_only, is_end;
+    bool has_only, is_end, first_only;
     const char *into, *keep, *log, *ledger, *root;
     enum lie lie;
 };
@@ -45,6 +46,15 @@ struct plan {
     enum fate fate;
     unsigned percent;
     struct dice dice;
+};
+
+struct run {
+    const struct options *options;
+    struct disk *disk;
+    struct promises *promises;
+    struct verify_count *count;
+    unsigned long running;
+    char scratch[4000]; /* what crashed leaves its image here */
 };
 
 /* ---- which images ------------------------------------------------------------------------- */
@@ -139,40 +149,32 @@ static void temporary(char *out, size_t size)
     snprintf(out, size, "%s/crash-image-XXXXXX", tmp ? tmp : "/dev/shm");
     if (!mkdtemp(out)) {
         perror(out);
-        _exit(2);
+        exit(2);
     }
 }
 
 /* In the child. */
-static int check_one(const struct options *options, struct disk *disk, struct promises *promises,
-                     const struct plan *plan, struct verify_count *count)
+static int check_one(const struct run *run, const struct plan *plan)
 {
+    const struct options *options = run->options;
     char folder[4100], data[4200], label[128];
 
     snprintf(label, sizeof(label), "image %lu of seed %lu (cut %llu, %s %u%%)", plan->number,
              options->seed, (unsigned long long)plan->cut, fate_word(plan->fate), plan->percent);
-    temporary(folder, sizeof(folder));
-    bool ok = make_image(disk, *plan, folder);
+    snprintf(folder, sizeof(folder), "%s/%lu", run->scratch, plan->number);
+    bool ok = make_image(run->disk, *plan, folder);
     if (!ok)
         printf("%s: it cannot be written\n", label);
     snprintf(data, sizeof(data), "%s/data", folder);
     if (mkdir(data, 0700) == 0) /* as the relay would: then nothing was promised either */
-        count->no_store++;
-    ok = ok && verify_image(data, promises, plan->cut, label, count);
+        run->count->no_store++;
+    ok = ok && verify_image(data, run->promises, plan->cut, label, run->count);
     remove_all(folder);
     fflush(stdout);
     return ok ? 0 : 1;
 }
 
 /* ---- all images ------------------------------------------------------------------------------- */
-
-struct run {
-    const struct options *options;
-    struct disk *disk;
-    struct promises *promises;
-    struct verify_count *count;
-    unsigned long running;
-};
 
 static void keep_image(struct run *run, const struct plan *plan)
 {
@@ -208,7 +210,7 @@ static void start_one(struct run *run, const struct plan *plan)
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        int rc = check_one(run->options, run->disk, run->promises, plan, run->count);
+        int rc = check_one(run, plan);
         if (rc)
             keep_image(run, plan);
         _exit(rc);
@@ -227,10 +229,14 @@ static void run_all(struct run *run, const struct recording *recording)
     struct plan *plans = calloc(options->images, sizeof(struct plan));
     size_t next = 0;
 
+    temporary(run->scratch, sizeof(run->scratch));
+
     for (unsigned long i = 0; i < options->images; i++)
         plans[i] = make_plan(recording, options, i);
     qsort(plans, options->images, sizeof(struct plan), plan_order);
     for (unsigned long i = 0; i < options->images; i++) {
+        if (options->first_only && run->count->failed)
+            break;
         if (options->has_only && plans[i].number != options->only)
             continue;
         recording_play(recording, run->disk, &next, plans[i].cut);
@@ -240,6 +246,7 @@ static void run_all(struct run *run, const struct recording *recording)
     }
     while (run->running > 0)
         reap(run);
+    remove_all(run->scratch);
     free(plans);
 }
 
@@ -281,15 +288,11 @@ static enum lie parse_lie(const char *word)
 static bool parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        { "images", required_argument, NULL, 'n' },
-        { "seed", required_argument, NULL, 's' },
-        { "only", required_argument, NULL, 'o' },
-        { "into", required_argument, NULL, 'i' },
-        { "keep", required_argument, NULL, 'k' },
-        { "lie", required_argument, NULL, 'l' },
-        { "jobs", required_argument, NULL, 'j' },
-        { "end", no_argument, NULL, 'e' },
-        { 0 },
+        { "images", required_argument, NULL, 'n' }, { "seed", required_argument, NULL, 's' },
+        { "only", required_argument, NULL, 'o' },   { "into", required_argument, NULL, 'i' },
+        { "keep", required_argument, NULL, 'k' },   { "lie", required_argument, NULL, 'l' },
+        { "jobs", required_argument, NULL, 'j' },   { "end", no_argument, NULL, 'e' },
+        { "first", no_argument, NULL, 'f' },        { 0 },
     };
 
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -307,6 +310,8 @@ static bool parse(struct options *options, int argc, char **argv)
             options->keep = optarg;
         else if (c == 'l')
             options->lie = parse_lie(optarg);
+        else if (c == 'f')
+            options->first_only = true;
         else if (c == 'e')
             options->is_end = true;
         else
@@ -322,8 +327,10 @@ static bool parse(struct options *options, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct options options = { .images = 200, .seed = 1, .jobs = 1 };
-    struct recording recording = { 0 };
+    /* Static: all of it lives as long as the process. */
+    static struct options options = { .images = 200, .seed = 1, .jobs = 1 };
+    static struct recording recording;
+    static struct run run;
 
     if (!parse(&options, argc, argv)) {
         fprintf(stderr, "usage: crash_check [option]... LOG LEDGER ROOT\n");
@@ -333,7 +340,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s is not a recording\n", options.log);
         return 2;
     }
-    struct run run = { .options = &options, .disk = disk_new(options.root, options.lie) };
+    run.options = &options;
+    run.disk = disk_new(options.root, options.lie);
     if (options.is_end)
         return build_end(run.disk, &recording, options.into);
     run.promises = promises_load(options.ledger, recording.records, recording.count, options.lie);

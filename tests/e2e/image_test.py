@@ -4,7 +4,7 @@ The real relay runs under load with tests/crash/recorder.c preloaded, is killed
 and started again in the middle of it, and tests/crash/check.c then opens the
 store as hundreds of power cuts would have left it (tests/crash/README.md).
 
-TEST_IMAGES: how many (400; TEST_LONG: 6000). TEST_SEED: of the load's dice and the
+TEST_IMAGES: how many (400; slow builds 150; TEST_LONG: 6000). TEST_SEED: of the load's dice and the
 images' (1). What fails is kept in TEST_KEEP, if that is given.
 """
 import collections
@@ -14,7 +14,7 @@ import random
 
 from lib import *
 
-IMAGES = int(os.environ.get("TEST_IMAGES") or (6000 if os.environ.get("TEST_LONG") else 400))
+IMAGES = int(os.environ.get("TEST_IMAGES") or (6000 if os.environ.get("TEST_LONG") else 150 if SLOW > 1 else 400))
 SEED = int(os.environ.get("TEST_SEED") or 1)
 CRASH = pathlib.Path(WAYPOST).resolve().parents[1] / "tests" / "crash"
 MESSAGES = 900  # acknowledged, at least
@@ -222,9 +222,9 @@ def _(stack):
 def _(stack):
     r = recording(stack)
     for lie in ("data-sync", "meta-sync", "body-sync", "folder-sync", "early"):
-        done = r.check("--lie", lie, images=60)
+        done = r.check("--lie", lie, "--first", images=200)
         reasons = collections.Counter(re.sub(r"c\d+n\d+|\d+", "#", line.split(": ", 1)[-1])[:60] for line in done.stdout.splitlines()[:-1])
-        print(f"  {lie}: {done.stdout.splitlines()[-1].split(':')[0]}; {reasons.most_common(2)}")
+        print(f"  {lie}: {done.stdout.splitlines()[-1].split(' (')[0]}; {reasons.most_common(2)}")
         assert done.returncode == 1, f"{lie}: {done.stdout[-600:]} {done.stderr[-600:]}"
 
 
