@@ -206,4 +206,5 @@ void check_machine(const struct conf *conf, struct check_report *report)
     check_socket(&machine, is_root && conf->user.len > 0);
     check_log(&machine);
     check_files(conf, report);
+    check_aliases(conf, report);
 }

@@ -14,6 +14,9 @@ void check_machine(const struct conf *conf, struct check_report *report);
 /* check_files.c: as the user that runs the relay. */
 void check_files(const struct conf *conf, struct check_report *report);
 
+/* check_aliases.c: the same, and where local mail goes. */
+void check_aliases(const struct conf *conf, struct check_report *report);
+
 /* For the summary; 0: there is no certificate that works. */
 int64_t check_certificate_expiry(const struct conf_tls *tls);
 

@@ -72,8 +72,11 @@ static void sum_routes(const struct conf *conf, struct buf *out)
         buf_printf(out, "  route   %-16.*s ", STR_ARG(route->name));
         for (size_t r = 0; r < route->relay.count; r++)
             buf_printf(out, "%s" STR_FMT, r > 0 ? ", " : "to ", STR_ARG(route->relay.items[r]));
-        buf_printf(out, "%s, tls %s%s\n", route->relay.count == 0 ? "by MX" : "",
+        buf_printf(out, "%s, tls %s%s", route->relay.count == 0 ? "by MX" : "",
                    policy_word(route->tls), route->username.len > 0 ? ", with login" : "");
+        if (route->sender.len > 0)
+            buf_printf(out, ", other senders become " STR_FMT, STR_ARG(route->sender));
+        buf_char(out, '\n');
     }
     buf_cstr(out, "  route   (all other)      by MX, tls opportunistic\n");
 }
@@ -87,6 +90,11 @@ static void sum_up(const struct conf *conf, struct buf *out)
     sum_certificates(conf, out);
     sum_keys(conf, out);
     sum_routes(conf, out);
+    buf_printf(out, "  local   names without a domain are at " STR_FMT,
+               STR_ARG(conf->aliases.mailname));
+    if (conf->aliases.root.len > 0)
+        buf_printf(out, ", root's mail goes to " STR_FMT, STR_ARG(conf->aliases.root));
+    buf_char(out, '\n');
 }
 
 /* ---- the command ---- */

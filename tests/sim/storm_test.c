@@ -20,7 +20,9 @@
 static const char configuration[] =
     "hostname = \"relay.here.test\"\n"
     "data = \"/nowhere\"\n"
-    "retry { first = \"1m\" max = \"4h\" lifetime = \"5d\" warn-after = never }\n";
+    "retry { first = \"1m\" max = \"4h\" lifetime = \"5d\" warn-after = never "
+    "reports-per-hour = 100000 }\n"
+    "aliases { file = \"/nowhere/aliases\" mailname = \"here.test\" }\n";
 
 static unsigned accepted;
 
