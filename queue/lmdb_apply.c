@@ -36,7 +36,7 @@ static uint32_t *by_lane(const struct envelope *envelope, struct arena *arena, s
     return order;
 }
 
-/* Buffers and arenas grow by doubling: what they hold is up to twice what they say. */
+/* Buffers grow by doubling: what they hold is up to twice what they say. */
 static size_t room_of(size_t len)
 {
     size_t room = 256;
@@ -52,7 +52,7 @@ static size_t memory_of(const struct message *message)
 
     body_is_inline(message->body, &body);
     return sizeof(struct part) + sizeof(*message) + room_of(message->head_len + 1) +
-           room_of(body.len + 1) + room_of(message->envelope.arena.used_bytes) + 1024;
+           room_of(body.len + 1) + arena_room(&message->envelope.arena);
 }
 
 /* Into the lane's window, when all of it is due and there is room. */

@@ -110,16 +110,13 @@ static size_t read_some(MDB_cursor *cursor, MDB_val *key, struct str lane, unsig
     return count;
 }
 
-static int look_bucket(struct cold *cold, MDB_cursor *cursor, unsigned bucket, size_t want,
-                       int64_t now_s)
+static int look_bucket(struct cold *cold, MDB_cursor *cursor, MDB_val key, unsigned bucket,
+                       size_t want, int64_t now_s)
 {
     struct str lane = str_make(cold->lane->name, cold->lane->name_len);
-    static const struct msgid nil;
-    char start[LMDB_DUE_KEY_MAX];
-    MDB_val key = { lmdb_due_key(start, lane, bucket, 0, &nil), start }, nothing;
-    int rc = mdb_cursor_get(cursor, &key, &nothing, MDB_SET_RANGE);
     bool enough = false;
     size_t mine = 0;
+    int rc = 0;
 
     while (!rc && !enough) {
         struct candidate some[LOOK];
@@ -136,13 +133,39 @@ static int look_bucket(struct cold *cold, MDB_cursor *cursor, unsigned bucket, s
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+/* The first group of the lane from *bucket on that has entries: most lanes have one. */
+static int seek_bucket(struct cold *cold, MDB_cursor *cursor, MDB_val *key, unsigned *bucket)
+{
+    struct str lane = str_make(cold->lane->name, cold->lane->name_len), name;
+    struct msgid id = { { 0 } };
+    char start[LMDB_DUE_KEY_MAX];
+    MDB_val at = { lmdb_due_key(start, lane, *bucket, 0, &id), start }, nothing;
+    unsigned found;
+    int64_t due;
+    int rc = mdb_cursor_get(cursor, &at, &nothing, MDB_SET_RANGE);
+
+    if (rc)
+        return rc;
+    *key = at;
+    if (!lmdb_due_parse(str_make(at.mv_data, at.mv_size), &name, &found, &due, &id))
+        return 0; /* damage hides no more than its own group */
+    if (!str_eq(name, lane))
+        return MDB_NOTFOUND;
+    *bucket = found;
+    return 0;
+}
+
 static int look_for_due(struct cold *cold, MDB_cursor *cursor, size_t want, int64_t now_s)
 {
     int rc = 0;
 
-    for (unsigned bucket = 0; bucket < STORE_BUCKETS && !rc; bucket++)
-        rc = look_bucket(cold, cursor, bucket, want, now_s);
-    return rc;
+    for (unsigned bucket = 0; bucket < STORE_BUCKETS && !rc; bucket++) {
+        MDB_val key;
+        rc = seek_bucket(cold, cursor, &key, &bucket);
+        if (!rc)
+            rc = look_bucket(cold, cursor, key, bucket, want, now_s);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* ---- from the index: a look for old mail --------------------------------------------- */

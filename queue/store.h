@@ -44,7 +44,7 @@ struct store_options {
     uint64_t
         reserve_bytes; /* kept free on the disk; 0: 1/64 of the disk, at most 256 MiB, at least 1 MiB */
     uint64_t map_bytes;  /* 0: 1 TiB */
-    size_t window_bytes; /* message bytes held in memory for fresh mail; 0: 32 MiB */
+    size_t window_bytes; /* memory for fresh mail that is still to be claimed; 0: 12 MiB */
     bool read_only;      /* the daemon is down: list, get only */
     struct pool *pool;   /* disk class */
     struct hop_ring

@@ -200,7 +200,7 @@ static struct lmdb *lmdb_new(const struct store_options *options, const struct l
     l->pool = options->pool;
     l->ring = options->ring;
     l->wall_us = options->wall_us ? options->wall_us : clock_wall_us;
-    l->window_max = options->window_bytes ? options->window_bytes : 32 * MIB;
+    l->window_max = options->window_bytes ? options->window_bytes : 12 * MIB;
     l->map_bytes = options->map_bytes ? options->map_bytes : TIB;
     l->tuning = *tuning;
     l->backlog_last = &l->backlog;

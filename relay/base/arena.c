@@ -61,6 +61,15 @@ void *arena_alloc(struct arena *arena, size_t size)
     return p;
 }
 
+size_t arena_room(const struct arena *arena)
+{
+    size_t room = 0;
+
+    for (const struct arena_block *block = arena->blocks; block; block = block->next)
+        room += sizeof(*block) + block->size;
+    return room;
+}
+
 char *arena_cstr(struct arena *arena, struct str s)
 {
     char *copy = arena_alloc(arena, s.len + 1);

@@ -21,6 +21,7 @@ void arena_clear(struct arena *arena);                   /* frees everything; us
 void *arena_alloc(struct arena *arena, size_t size);     /* zeroed, aligned for any type */
 struct str arena_str(struct arena *arena, struct str s); /* a copy, with a NUL behind it */
 char *arena_cstr(struct arena *arena, struct str s);
+size_t arena_room(const struct arena *arena); /* what its blocks take, used or not */
 char *arena_printf(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

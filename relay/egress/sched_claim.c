@@ -55,7 +55,7 @@ static void take_claims(struct sched_lane *lane, struct claim *claims)
         lane->claim_count++;
     }
     if (count)
-        lane->claim_bytes = bytes / count;
+        lane->claim_bytes = lane->sched->claim_bytes = bytes / count;
 }
 
 static int64_t earlier(int64_t a, int64_t b) /* 0: none */

@@ -133,6 +133,7 @@ struct sched {
     struct timer run_timer; /* more turns than one run of the loop allows */
     struct deferred run;    /* a turn for each ready lane */
     struct sched_work *idle, *busy;
+    uint64_t claim_bytes; /* of a message, as the last claim of any lane found them */
     unsigned connections; /* open, or promised to a claim under way */
     unsigned claims_out;  /* store_claim requests under way */
 

@@ -6,6 +6,8 @@
 
 #define NO_ROUTE_RETRY_S 60
 #define CLAIM_BYTES ((uint64_t)1 << 20) /* no more than this, and one, at once */
+#define HAND_BYTES ((uint64_t)8 << 20)  /* of claims in hand, all lanes of this loop together */
+#define CLAIM_OVERHEAD 4096             /* a message costs about so much beside its content */
 
 /* ---- the table ---- */
 
@@ -185,15 +187,26 @@ static bool needs_connection(const struct sched_lane *lane)
     return lane->work_count == 0 && !lane->slot && !lane->is_claiming && lane_is_due(lane);
 }
 
+/* A connection's share of what may be in hand: with a thousand of them, each with
+ * the most it may claim, the queue would stand in memory instead of on disk. */
+static uint64_t claim_bytes_max(const struct sched *sched)
+{
+    uint64_t share = HAND_BYTES / (sched->connections ? sched->connections : 1);
+
+    return share < CLAIM_BYTES ? share : CLAIM_BYTES;
+}
+
 static size_t claim_size(const struct sched_lane *lane)
 {
     const struct dest *dest = &lane->dest->dest;
+    uint64_t bytes = lane->claim_bytes ? lane->claim_bytes : lane->sched->claim_bytes;
+    uint64_t fit = claim_bytes_max(lane->sched) / (bytes + CLAIM_OVERHEAD);
     double rate = dest->limits.rate_per_s;
 
     if (dest->state != DEST_READY)
         return 1;
-    if (lane->claim_bytes > CLAIM_BYTES / SCHED_CLAIM_MAX)
-        return 1 + (size_t)(CLAIM_BYTES / lane->claim_bytes);
+    if (fit < SCHED_CLAIM_MAX)
+        return 1 + (size_t)fit;
     if (rate > 0.0 && rate * 2.0 < SCHED_CLAIM_MAX)
         return 1 + (size_t)(rate * 2.0);
     return SCHED_CLAIM_MAX;
