@@ -265,12 +265,12 @@ static void say_result(const struct options *options, const struct recording *re
     printf(
         "%lu images at %zu edges of %zu calls, %lu wrong (seed %lu, lie: %s): %lu promises held; "
         "found whole: %lu messages, %lu of them with a side file, %lu reports, %lu recipients; "
-        "rightly gone: %lu; settled and not back: %lu; dropped and not back: %lu; "
+        "rightly gone: %lu; in the drop folder: %lu; settled and not back: %lu; dropped and not back: %lu; "
         "before there was a folder: %lu\n",
         count->images, recording->edge_count, recording->count, count->failed, options->seed,
         lie_word(options->lie), count->acknowledged, count->messages, count->side_files,
-        count->reports, count->recipients, count->gone, count->settled, count->dropped,
-        count->no_store);
+        count->reports, count->recipients, count->gone, count->lying, count->settled,
+        count->dropped, count->no_store);
 }
 
 /* ---- the command --------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "tests/crash/disk_impl.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,8 +150,16 @@ static void do_make_folder(struct disk *disk, const struct log_record *record)
 static void do_remove(struct disk *disk, const struct log_record *record)
 {
     char name[256], *path = text_of(record);
-    struct node *folder, *node = walk(disk, path, &folder, name);
+    struct node *folder, *node;
 
+    if (record->handle) {
+        struct entry *entry = entry_find(&by_handle(disk, record)->seen, path);
+        folder = by_handle(disk, record);
+        node = entry ? entry->node : NULL;
+        snprintf(name, sizeof(name), "%s", path);
+    } else {
+        node = walk(disk, path, &folder, name);
+    }
     if (!node || !folder)
         disk_die("removed, but nobody made it:", path);
     change_entry(folder, CHANGE_REMOVE, name, NULL, node, record);
@@ -200,6 +209,7 @@ void disk_begin(struct disk *disk, const struct log_record *record)
         disk_die("a call it does not know:", text_of(record));
         return;
     case LOG_SYNC:
+    case LOG_SYNC_ALL:
     case LOG_SAID:
     case LOG_HEARD:
         return;
@@ -215,9 +225,19 @@ static bool is_honest(const struct disk *disk, const struct node *node)
     return disk->lie != LIE_FOLDER_SYNC || !node->is_folder;
 }
 
+static void sync_all(struct disk *disk, struct node *node, const struct log_record *record)
+{
+    if (is_honest(disk, node))
+        sync_node(node, record);
+    for (size_t i = 0; i < node->seen.count; i++)
+        sync_all(disk, node->seen.items[i].node, record);
+}
+
 void disk_end(struct disk *disk, const struct log_record *record)
 {
-    if (record->op == LOG_SYNC) {
+    if (record->op == LOG_SYNC_ALL) {
+        sync_all(disk, disk->top, record);
+    } else if (record->op == LOG_SYNC) {
         struct node *node = by_handle(disk, record);
         if (is_honest(disk, node))
             sync_node(node, record);

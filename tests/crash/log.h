@@ -22,10 +22,11 @@ enum log_op {
     LOG_SYNC,     /* handle of a file or a folder */
     LOG_MKDIR,    /* text */
     LOG_RMDIR,    /* text */
-    LOG_UNLINK,   /* text */
+    LOG_UNLINK,   /* text; handle, if there is one: of the folder it is in */
     LOG_RENAME,   /* text, text2 */
     LOG_SAID,     /* data that left on a socket or on standard output */
     LOG_HEARD,    /* data that came on a socket */
+    LOG_SYNC_ALL, /* of the whole file system */
     LOG_STRANGE,  /* text: a call that the model of the disk does not know */
 };
 

@@ -87,6 +87,17 @@ static bool read_ack(struct promises *promises, char *rest)
     return true;
 }
 
+static bool read_drop(struct promises *promises, char *rest)
+{
+    char *save = NULL, *name = strtok_r(rest, " ", &save), *count = strtok_r(NULL, " ", &save);
+    struct promise *promise = promises_find(promises, name);
+
+    if (!promise || !count)
+        return false;
+    promise->acked_at = strtoull(count, NULL, 10);
+    return true;
+}
+
 static bool read_ledger(struct promises *promises, const char *path)
 {
     FILE *file = fopen(path, "r");
@@ -109,6 +120,8 @@ static bool read_ledger(struct promises *promises, const char *path)
         line[strcspn(line, "\n")] = '\0';
         if (strncmp(line, "ack ", 4) == 0)
             ok = read_ack(promises, line + 4);
+        else if (strncmp(line, "drop ", 5) == 0)
+            ok = read_drop(promises, line + 5);
     }
     fclose(file);
     return ok;

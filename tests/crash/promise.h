@@ -5,6 +5,8 @@
  * The ledger is what the clients wrote down:
  *   sent NAME WIDTH LINES RECIPIENT,...     offered, acknowledged or not
  *   ack NAME ID                             the relay said 250
+ *   drop NAME COUNT                         sendmail(1) left it in the drop folder and ended
+ *                                           with 0; the recorder's count was this then
  * The log says when each acknowledgement left, when the sink's last word on a
  * recipient came, when the relay told that it had settled one.
  */

@@ -114,7 +114,7 @@ __attribute__((constructor)) static void begin(void)
     recorder.root = root;
     recorder.root_len = strlen(root);
     fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    recorder.log = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+    recorder.log = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500);
     if (recorder.log < 0)
         abort();
     syscall(SYS_close, fd);
@@ -148,6 +148,9 @@ void recorder_strange(const char *what)
 
 static int do_open(int at, const char *path, int flags, mode_t mode)
 {
+    /* By a folder's descriptor only to read: what is written so would not be seen. */
+    if (path[0] != '/' && recorder_handle(at) && (flags & (O_CREAT | O_ACCMODE)))
+        recorder_strange("openat");
     if (!recorder_is_ours(path))
         return (int)syscall(SYS_openat, at, path, flags, mode);
     struct log_record record = { .op = LOG_OPEN,
@@ -206,6 +209,45 @@ int openat64(int at, const char *path, int flags, ...)
 
 int __open_2(const char *path, int flags) { return do_open(AT_FDCWD, path, flags, 0); }
 int __open64_2(const char *path, int flags) { return do_open(AT_FDCWD, path, flags, 0); }
+
+/* Two descriptors of one open() share what the model knows of it. */
+static int copied(int from, int to)
+{
+    if (to >= 0 && to < MOST_FDS && recorder_handle(from)) {
+        atomic_store(&files[to].handle, recorder_handle(from));
+        atomic_store(&files[to].synced, recorder_is_synced(from));
+    }
+    return to;
+}
+
+static int do_fcntl(int fd, int command, long arg)
+{
+    int rc = (int)syscall(SYS_fcntl, fd, command, arg);
+
+    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? copied(fd, rc) : rc;
+}
+
+int fcntl(int fd, int command, ...)
+{
+    va_list list;
+
+    va_start(list, command);
+    long arg = va_arg(list, long);
+    va_end(list);
+    return do_fcntl(fd, command, arg);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+    va_list list;
+
+    va_start(list, command);
+    long arg = va_arg(list, long);
+    va_end(list);
+    return do_fcntl(fd, command, arg);
+}
+
+int dup(int fd) { return copied(fd, (int)syscall(SYS_dup, fd)); }
 
 int close(int fd)
 {

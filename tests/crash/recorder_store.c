@@ -195,6 +195,21 @@ static int do_sync(int fd, long number)
 int fsync(int fd) { return do_sync(fd, SYS_fsync); }
 int fdatasync(int fd) { return do_sync(fd, SYS_fdatasync); }
 
+int syncfs(int fd)
+{
+    struct log_record record = { .op = LOG_SYNC_ALL };
+
+    if (!recorder_handle(fd))
+        return (int)syscall(SYS_syncfs, fd);
+    recorder_enter(&record);
+    int rc = (int)syscall(SYS_syncfs, fd);
+    if (rc)
+        recorder_give_up();
+    else
+        recorder_leave(&record, NULL, NULL);
+    return rc;
+}
+
 /* Promises nothing about sizes, or about the drive's cache: no sync to the model. */
 int sync_file_range(int fd, off64_t at, off64_t len, unsigned flags)
 {
@@ -222,6 +237,30 @@ int unlink(const char *path) { return path_call(LOG_UNLINK, 0, path, NULL, SYS_u
 int rename(const char *from, const char *to)
 {
     return path_call(LOG_RENAME, 0, from, to, SYS_rename, (long)(uintptr_t)to);
+}
+
+int unlinkat(int folder, const char *name, int flags)
+{
+    struct log_record record = { .op = LOG_UNLINK,
+                                 .handle = recorder_handle(folder),
+                                 .len = (uint32_t)strlen(name) };
+
+    if (flags || name[0] == '/' || !record.handle)
+        return (int)syscall(SYS_unlinkat, folder, name, flags);
+    recorder_enter(&record);
+    int rc = (int)syscall(SYS_unlinkat, folder, name, flags);
+    if (rc)
+        recorder_give_up();
+    else
+        recorder_leave(&record, name, NULL);
+    return rc;
+}
+
+int renameat(int a, const char *from, int b, const char *to)
+{
+    if (recorder_handle(a) || recorder_handle(b))
+        recorder_strange("renameat");
+    return (int)syscall(SYS_renameat, a, from, b, to);
 }
 
 int link(const char *from, const char *to)

@@ -59,7 +59,7 @@ static int number_order(const void *a, const void *b)
 /* Where what must be there changes: a sync ends, a promise leaves. */
 static bool is_edge(const struct log_record *record)
 {
-    return record->op == LOG_SYNC || record->op == LOG_SAID ||
+    return record->op == LOG_SYNC || record->op == LOG_SYNC_ALL || record->op == LOG_SAID ||
            (record->op == LOG_WRITE && (record->flags & LOG_SYNCED));
 }
 

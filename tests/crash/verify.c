@@ -211,6 +211,7 @@ bool verify_image(const char *folder, struct promises *promises, uint64_t cut, c
         store_close(&verify.store);
     }
     check_trace(&verify);
+    verify_drops(&verify);
     verify_promises(&verify);
     pool_free(&verify.pool);
     mailbox_clear(&verify.mail);

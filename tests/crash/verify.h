@@ -12,7 +12,7 @@
 struct verify_count {
     atomic_ulong images, failed;
     atomic_ulong messages, side_files, reports, recipients; /* found whole */
-    atomic_ulong acknowledged, gone;                        /* of these: rightly not there */
+    atomic_ulong acknowledged, gone, lying;                 /* of these: rightly not there */
     atomic_ulong settled, dropped;                          /* seen not to be back */
     atomic_ulong no_store;                                  /* cut before there was one */
 };

@@ -12,6 +12,7 @@ struct found {
     bool is_queued[RECIPIENTS_MAX];
     uint32_t attempts[RECIPIENTS_MAX];
     bool has_report;
+    bool is_dropped; /* it lies whole in the drop folder */
 };
 
 struct verify {
@@ -32,6 +33,10 @@ __attribute__((format(printf, 2, 3))) void verify_wrong(struct verify *verify, c
                                                         ...);
 /* Notes in `found` what is there, and says what is not as it was sent. */
 void verify_message(struct verify *verify, const struct message *message);
+
+/* ---- verify_drop.c ---- */
+/* What sendmail(1) left there while the relay did not run. */
+void verify_drops(struct verify *verify);
 
 /* ---- verify_promise.c ---- */
 /* After all messages were looked at. */

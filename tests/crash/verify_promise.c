@@ -4,8 +4,11 @@
  */
 #include "tests/crash/verify_impl.h"
 
-static void check_absent(struct verify *verify, const struct promise *promise)
+static void check_absent(struct verify *verify, const struct promise *promise,
+                         const struct found *found)
 {
+    if (found->is_dropped)
+        return;
     for (size_t i = 0; i < promise->count; i++) {
         if (promise->recipients[i].final_at >= verify->cut) {
             verify_wrong(verify, "%s was acknowledged and is LOST (%s)", promise->name,
@@ -48,7 +51,7 @@ static void check_owed(struct verify *verify, const struct promise *promise,
     bool is_reported = found->has_report || promise->dsn_taken_at < verify->cut;
 
     for (size_t i = 0; i < promise->count; i++) {
-        bool is_open = found->is_there && found->is_queued[i];
+        bool is_open = found->is_dropped || (found->is_there && found->is_queued[i]);
         if (!promise->recipients[i].is_bad)
             continue;
         if (!is_open && !is_reported)
@@ -78,7 +81,7 @@ void verify_promises(struct verify *verify)
         if (promise->drop_heard_at < verify->cut)
             continue; /* it may be gone, and takes its reports with it */
         if (!found->is_there)
-            check_absent(verify, promise);
+            check_absent(verify, promise, found);
         check_owed(verify, promise, found);
     }
 }

@@ -123,7 +123,8 @@ class Recording:
         hop = sink(stack)
         self.disk, self.log = folder("recorded"), folder("recording") / "log"
         self.w = w = Waypost(stack, f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\nretry {{ first = "1s" max = "2s" }}\n'
-                             'queue { trace-size = "1M" }\nworkers = 2', start=False)
+                             'queue { trace-size = "1M" }\nworkers = 2\n'
+                             f'sendmail {{ socket = "{self.log}.sock" drop = "{self.disk}/data/drop" }}', start=False)
         w.conf.write_text(w.conf.read_text().replace(f'data = "{w.data}"', f'data = "{self.disk}/data"').replace("workers = 2\n", "", 1))
         preload = str(CRASH / "crash_record.so")
         if runtime := sanitizer_runtime():
@@ -138,7 +139,7 @@ class Recording:
             time.sleep(0.01)
             if deaths and load.count() >= deaths[0]:
                 deaths.pop(0)
-                self.die(dice.randrange(400))
+                self.die(load, deaths, dice.randrange(400))
             stays = [handle for handle, kinds in list(load.ids.values()) if kinds == ["stay"] and handle not in dropped]
             if stays and dice.random() < 0.2:
                 dropped.add(stays[0])
@@ -150,7 +151,7 @@ class Recording:
         self.ledger = self.log.with_name("ledger")
         self.ledger.write_text("\n".join(load.lines) + "\n")
 
-    def die(self, more):
+    def die(self, load, deaths, more):
         """The recorder kills its process between two calls, `more` steps from now."""
         with open(f"{self.log}.count", "r+b") as f, mmap.mmap(f.fileno(), 4096) as shared:
             now = int.from_bytes(shared[:8], sys.byteorder)
@@ -158,7 +159,21 @@ class Recording:
             self.w.process.wait(30 * SLOW)
             assert self.w.process.returncode == -signal.SIGKILL, self.w.log_text()[-800:]
             shared[8:16] = bytes(8)
+            for number in range(15):
+                self.leave(load, f"d{len(deaths)}n{number}", shared)
         self.w.start()
+
+    def leave(self, load, name, shared):
+        """sendmail(1) while the relay is dead: a file in the drop folder."""
+        width, lines, recipients = 62, 20 + 40 * (len(load.lines) % 5), [f"ok.{name}@crash.test", f"stay.{name}@crash.test"]
+        with load.lock:
+            load.lines.append(f"sent {name} {width} {lines} {','.join(recipients)}")
+        content = (promised_head(name) + promised_body(name, width, lines)).replace("\r\n", "\n")
+        done = subprocess.run([WAYPOST, "-c", self.w.conf, "sendmail", "-i", "-f", f"{name}@from.test", "--", *recipients],
+                              input=content.encode(), env=self.w.env, capture_output=True, timeout=30 * SLOW)
+        assert done.returncode == 0, done
+        with load.lock:
+            load.lines.append(f"drop {name} {int.from_bytes(shared[:8], sys.byteorder)}")
 
     def check(self, *options, images=IMAGES):
         return subprocess.run([CRASH / "crash_check", "--images", str(images), "--seed", str(SEED), "--jobs", "2", *options,
