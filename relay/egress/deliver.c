@@ -32,6 +32,7 @@ const char *delivery_host(const struct delivery *delivery)
 
 void delivery_drop_stream(struct delivery *delivery)
 {
+    delivery_follow_undo(delivery);
     /* A final dot that counts as not sent must not leave behind our back. */
     if (delivery->stream && delivery->client && smtp_client_content_sent(delivery->client) &&
         !delivery_content_sent(delivery))
@@ -83,7 +84,7 @@ void delivery_end(struct delivery *delivery, const struct outcome *trouble)
 
 /* ---- claims ---- */
 
-static void take_claim(struct delivery *delivery, struct claim *claim)
+void delivery_take_claim(struct delivery *delivery, struct claim *claim)
 {
     const struct recipient *first = &claim->message->envelope.recipients[claim->indexes[0]];
 
@@ -317,7 +318,7 @@ struct delivery *delivery_start(const struct delivery_options *options, struct c
     delivery->policy_host = SIZE_MAX;
     delivery->total_timer.fn = took_too_long;
     arena_init(&delivery->arena);
-    take_claim(delivery, first);
+    delivery_take_claim(delivery, first);
     loop_defer(options->loop, &delivery->deferred, begin, delivery);
     return delivery;
 }
@@ -338,7 +339,7 @@ static void send_deferred(void *arg)
 
 void delivery_give(struct delivery *delivery, struct claim *claim)
 {
-    take_claim(delivery, claim);
+    delivery_take_claim(delivery, claim);
     delivery->is_reused = true;
     delivery->state = DELIVERY_SENDING;
     loop_defer(delivery->options.loop, &delivery->deferred, send_deferred, delivery);

@@ -8,7 +8,7 @@
  * plan's next address with what is unfinished. It ends by itself.
  *
  * Every claim given is answered exactly once, by `done`, with an outcome for
- * each of its recipients, whatever happens.
+ * each of its recipients, whatever happens; one taken may also go back untouched.
  */
 #ifndef WAYPOST_EGRESS_DELIVER_H
 #define WAYPOST_EGRESS_DELIVER_H
@@ -40,6 +40,11 @@ typedef void delivery_free_fn(void *arg, struct delivery *delivery);
  * is to blame (scope host or dest), NULL after an orderly end. */
 typedef void delivery_ended_fn(void *arg, struct delivery *delivery, const struct outcome *trouble);
 
+/* Another claim, to be sent behind the present one without waiting for its reply, or
+ * NULL. It comes back by `untake` when nothing came of it. Both may be NULL. */
+typedef struct claim *delivery_take_fn(void *arg, struct delivery *delivery);
+typedef void delivery_untake_fn(void *arg, struct delivery *delivery, struct claim *claim);
+
 struct delivery_options {
     struct loop *loop;
     struct resolver *resolver;
@@ -55,6 +60,8 @@ struct delivery_options {
     uint32_t attempt;  /* of the first claim, for hops */
     delivery_done_fn *done;
     delivery_free_fn *free_now;
+    delivery_take_fn *take;
+    delivery_untake_fn *untake;
     delivery_ended_fn *ended;
     void *arg;
 };

@@ -33,6 +33,13 @@ struct delivery_slot {
     struct delivery_result result;
 };
 
+/* The claim behind the present one. */
+struct delivery_follower {
+    struct claim *claim;                 /* NULL: none */
+    const struct recipient **recipients; /* of its transaction */
+    bool is_said;                        /* its MAIL, RCPT and DATA are */
+};
+
 struct delivery {
     struct delivery_options options;
     struct route_plan *plan;
@@ -78,7 +85,11 @@ struct delivery {
     bool has_last;
 
     /* the present transaction */
-    struct smtp_client_transaction transaction;
+    struct smtp_client_transaction transactions[2]; /* it and its follower, in turn */
+    bool turn;
+    struct delivery_follower follower;
+    bool has_followed;                   /* it was said behind another's content */
+    bool never_follow;                   /* this hop did not like that */
     const struct recipient **recipients; /* of the transaction */
     size_t *slot_of;                     /* transaction index -> slot */
     bool mail_refused, over_head_written, needs_rset;
@@ -111,6 +122,7 @@ void delivery_reconnect(struct delivery *delivery);
 void delivery_next_address(struct delivery *delivery);
 /* The present address will not do: says so, and tries the next one. */
 void delivery_host_failed(struct delivery *delivery, const struct outcome_facts *facts);
+void delivery_take_claim(struct delivery *delivery, struct claim *claim);
 void delivery_claim_done(struct delivery *delivery);
 void delivery_drop_stream(struct delivery *delivery);
 void delivery_end(struct delivery *delivery, const struct outcome *trouble);
@@ -130,11 +142,22 @@ void delivery_send_clear(struct delivery *delivery);
 /* The session ended after the host had refused: its words count, not the end.
  * False: it had not. */
 bool delivery_was_refused(struct delivery *delivery);
+/* All but the recipients. */
+void delivery_transaction_fill(const struct delivery *delivery, const struct message *message,
+                               struct smtp_client_transaction *out_transaction);
+void delivery_transaction_began(struct delivery *delivery);
+/* Settle every open slot with this. */
+void delivery_settle_open(struct delivery *delivery, const struct outcome_facts *facts);
+
+/* deliver_follow.c */
 /* The end of the content has left: without a reply nobody knows if it was taken.
  * What still waits in the stream has not left. */
 bool delivery_content_sent(const struct delivery *delivery);
-/* Settle every open slot with this. */
-void delivery_settle_open(struct delivery *delivery, const struct outcome_facts *facts);
+/* The end of the content was said: what goes behind it? */
+void delivery_follow(struct delivery *delivery);
+/* The claim is done: on with its follower. False: there is none. */
+bool delivery_follow_up(struct delivery *delivery);
+void delivery_follow_undo(struct delivery *delivery);
 
 /* deliver_copy.c */
 bool delivery_copy_is_wanted(struct delivery *delivery);

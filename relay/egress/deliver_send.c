@@ -24,12 +24,6 @@ void delivery_send_clear(struct delivery *delivery)
     delivery_copy_clear(delivery);
 }
 
-bool delivery_content_sent(const struct delivery *delivery)
-{
-    return delivery->client && smtp_client_content_sent(delivery->client) && delivery->stream &&
-           stream_pending(delivery->stream) == 0;
-}
-
 /* ---- outcomes ---- */
 
 static void settle(struct delivery *delivery, size_t slot, const struct delivery_result *result)
@@ -63,7 +57,7 @@ static void claim_finish(struct delivery *delivery)
     delivery->sent++;
     delivery->state = DELIVERY_FREE;
     delivery_claim_done(delivery);
-    if (delivery->state != DELIVERY_FREE)
+    if (delivery->state != DELIVERY_FREE || delivery_follow_up(delivery))
         return;
     if (smtp_client_is_usable(delivery->client))
         delivery->options.free_now(delivery->options.arg, delivery);
@@ -73,11 +67,35 @@ static void claim_finish(struct delivery *delivery)
 
 /* ---- the transaction ---- */
 
-static void begin_transaction(struct delivery *delivery)
+void delivery_transaction_fill(const struct delivery *delivery, const struct message *message,
+                               struct smtp_client_transaction *out_transaction)
 {
     const struct ext_offer *offer = smtp_client_offer(delivery->client);
-    const struct envelope *envelope = &delivery->claim->message->envelope;
-    struct smtp_client_transaction *transaction = &delivery->transaction;
+    const struct envelope *envelope = &message->envelope;
+
+    *out_transaction = (struct smtp_client_transaction){
+        .sender = sender_path(&delivery->senders, envelope->sender),
+        .size = message->head_len + body_size(message->body),
+        .body_8bit = (envelope->flags & ENVELOPE_HAS_8BIT) && (offer->exts & EXT_8BITMIME),
+        .smtputf8 = (envelope->flags & ENVELOPE_UTF8_NEEDED) && (offer->exts & EXT_SMTPUTF8),
+        .ret = envelope->ret,
+        .envid = envelope->envid,
+    };
+}
+
+void delivery_transaction_began(struct delivery *delivery)
+{
+    delivery->mail_refused = delivery->has_last = delivery->has_followed = false;
+    delivery->needs_rset = false;
+    delivery->over_head_written = false;
+    delivery->body_at = 0;
+    delivery->stage_began_us = loop_wall_us(delivery->options.loop);
+}
+
+static void begin_transaction(struct delivery *delivery)
+{
+    struct smtp_client_transaction *transaction = &delivery->transactions[delivery->turn];
+    bool needs_rset = delivery->needs_rset;
     size_t count = 0;
 
     free(delivery->recipients);
@@ -92,26 +110,16 @@ static void begin_transaction(struct delivery *delivery)
         delivery->recipients[count] = slot_recipient(delivery, i);
         delivery->slot_of[count++] = i;
     }
-    *transaction = (struct smtp_client_transaction){
-        .sender = sender_path(&delivery->senders, envelope->sender),
-        .recipients = delivery->recipients,
-        .recipient_count = count,
-        .size = delivery->has_copy ? delivery->copy_head.len + body_size(delivery->copy_body)
-                                   : delivery->claim->message->head_len +
-                                         body_size(delivery->claim->message->body),
-        .body_8bit = !delivery->copy_is_7bit && (envelope->flags & ENVELOPE_HAS_8BIT) &&
-                     (offer->exts & EXT_8BITMIME),
-        .smtputf8 = (envelope->flags & ENVELOPE_UTF8_NEEDED) && (offer->exts & EXT_SMTPUTF8),
-        .ret = envelope->ret,
-        .envid = envelope->envid,
-    };
-    delivery->mail_refused = delivery->has_last = false;
-    delivery->over_head_written = false;
-    delivery->body_at = 0;
-    if (delivery->needs_rset)
+    delivery_transaction_fill(delivery, delivery->claim->message, transaction);
+    transaction->recipients = delivery->recipients;
+    transaction->recipient_count = count;
+    if (delivery->has_copy)
+        transaction->size = delivery->copy_head.len + body_size(delivery->copy_body);
+    if (delivery->copy_is_7bit)
+        transaction->body_8bit = false;
+    delivery_transaction_began(delivery);
+    if (needs_rset)
         smtp_client_rset(delivery->client);
-    delivery->needs_rset = false;
-    delivery->stage_began_us = loop_wall_us(delivery->options.loop);
     smtp_client_begin(delivery->client, transaction);
 }
 
@@ -320,6 +328,7 @@ static void content_more(struct delivery *delivery)
         if (body_is_inline(content_body(delivery), &all)) {
             smtp_client_body(delivery->client, all);
             smtp_client_body_end(delivery->client);
+            delivery_follow(delivery);
             return;
         }
     }
@@ -340,6 +349,13 @@ static void mail_answered(struct delivery *delivery, const struct reply *reply)
     /* 421 to the first word over a kept connection: it has had enough of the
      * connection (idle, messages counted), not of us. */
     if (delivery->is_reused && reply->code == 421) {
+        delivery_reconnect(delivery);
+        return;
+    }
+    /* Out of order, says a hop that offered PIPELINING: its verdict is asked once
+     * more, in the old way. */
+    if (delivery->has_followed && (reply->code == 503 || reply->code == 554)) {
+        delivery->never_follow = true;
         delivery_reconnect(delivery);
         return;
     }

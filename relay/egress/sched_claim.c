@@ -24,6 +24,15 @@ struct claim *lane_claim_next(struct sched_lane *lane)
     return claim;
 }
 
+void lane_claim_return(struct sched_lane *lane, struct claim *claim)
+{
+    if (!lane->claims)
+        lane->claims_last = &claim->next;
+    claim->next = lane->claims;
+    lane->claims = claim;
+    lane->claim_count++;
+}
+
 void lane_give_back(struct sched_lane *lane)
 {
     struct claim *all;

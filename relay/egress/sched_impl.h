@@ -173,6 +173,7 @@ bool lane_is_due(const struct sched_lane *lane);
 void lane_claim(struct sched_lane *lane, size_t max);
 void lane_look(struct sched_lane *lane, size_t max, const struct claim_look *look);
 struct claim *lane_claim_next(struct sched_lane *lane); /* out of its hand; NULL: empty */
+void lane_claim_return(struct sched_lane *lane, struct claim *claim); /* that one, untouched */
 void lane_give_back(struct sched_lane *lane);           /* what it has in hand, to the store */
 
 /* ---- sched_dest.c ---- */

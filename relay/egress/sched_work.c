@@ -93,15 +93,15 @@ static void give(struct sched_work *work, struct claim *claim)
     delivery_give(work->delivery, claim);
 }
 
-/* It had its share, or must not be used any more. */
-static bool is_used_up(const struct sched_work *work)
+/* It had its share, with those still `under_way`, or must not be used any more. */
+static bool is_used_up(const struct sched_work *work, unsigned under_way)
 {
     const struct sched *sched = work->lane->sched;
     unsigned most = work->dest->dest.limits.messages_per_connection;
 
     if (sched->is_draining || work->settings != sched->settings || work->dest != work->lane->dest)
         return true;
-    if (most && delivery_sent(work->delivery) >= most)
+    if (most && delivery_sent(work->delivery) + under_way >= most)
         return true;
     return work->turn >= SCHED_TURN_MESSAGES && lane_is_envied(work->lane, work->dest);
 }
@@ -112,7 +112,7 @@ void work_hand_out(struct sched_lane *lane)
 
     while (lane->claims && lane->idle) {
         struct sched_work *work = lane->idle;
-        if (is_used_up(work)) {
+        if (is_used_up(work, 0)) {
             work_quit(work);
             continue;
         }
@@ -193,21 +193,9 @@ static void work_done(void *arg, struct delivery *delivery, struct claim *claim,
     settle_results(lane, claim, results);
 }
 
-static void work_free(void *arg, struct delivery *delivery)
+/* Claims left its hand. */
+static void took(struct sched_lane *lane)
 {
-    struct sched_work *work = arg;
-    struct sched_lane *lane = work->lane;
-    uint64_t retry;
-
-    (void)delivery;
-    if (is_used_up(work)) {
-        delivery_quit(work->delivery);
-        return;
-    }
-    if (lane->claims && !lane_take_token(lane, work->dest, &retry))
-        give(work, lane_claim_next(lane));
-    else
-        keep(work);
     /* A lane that stands in line for another connection keeps its place there
      * as long as it has mail for one. */
     if (lane->claims || lane->redo)
@@ -215,6 +203,56 @@ static void work_free(void *arg, struct delivery *delivery)
     else
         lane_let_go(lane);
     lane_ready(lane);
+}
+
+static void work_free(void *arg, struct delivery *delivery)
+{
+    struct sched_work *work = arg;
+    struct sched_lane *lane = work->lane;
+    uint64_t retry;
+
+    (void)delivery;
+    if (is_used_up(work, 0)) {
+        delivery_quit(work->delivery);
+        return;
+    }
+    if (lane->claims && !lane_take_token(lane, work->dest, &retry))
+        give(work, lane_claim_next(lane));
+    else
+        keep(work);
+    took(lane);
+}
+
+/* Only when the lane can have no other connection for it: it waits here for the
+ * reply to the message before it. */
+static struct claim *work_take(void *arg, struct delivery *delivery)
+{
+    struct sched_work *work = arg;
+    struct sched_lane *lane = work->lane;
+    bool is_full = lane->line == LINE_BLOCKED || lane->line == LINE_STARVED;
+    struct claim *claim;
+    uint64_t retry;
+
+    (void)delivery;
+    if (!is_full || !lane->claims || lane->redo || lane->idle || is_used_up(work, 1) ||
+        lane_take_token(lane, work->dest, &retry))
+        return NULL;
+    claim = lane_claim_next(lane);
+    work->turn++;
+    sched_tell_wait(lane, claim, STR_EMPTY);
+    took(lane);
+    return claim;
+}
+
+static void work_untake(void *arg, struct delivery *delivery, struct claim *claim)
+{
+    struct sched_work *work = arg;
+
+    (void)delivery;
+    work->turn--;
+    dest_message_undo(&work->dest->dest);
+    lane_claim_return(work->lane, claim);
+    lane_ready(work->lane);
 }
 
 static void work_ended(void *arg, struct delivery *delivery, const struct outcome *trouble)
@@ -270,6 +308,8 @@ void work_start(struct sched_lane *lane)
         .connect_ms = sched->settings->connect_ms,
         .done = work_done,
         .free_now = work_free,
+        .take = work_take,
+        .untake = work_untake,
         .ended = work_ended,
         .arg = work,
     };

@@ -170,7 +170,7 @@ void smtp_client_fail(struct smtp_client *client, enum err err, const struct rep
 static bool tell_fault(struct smtp_client *client, struct smtp_client_event *event)
 {
     client->tell_fault = false;
-    client->transaction = NULL;
+    client->transaction = client->follower = NULL;
     event->kind = SMTP_CLIENT_FAULT;
     event->err = client->fault;
     event->stage = client->fault_stage;
@@ -268,6 +268,16 @@ enum stage smtp_client_stage(const struct smtp_client *client)
 bool smtp_client_content_sent(const struct smtp_client *client)
 {
     return client->ended && client->octets_sent >= client->end_mark;
+}
+
+uint64_t smtp_client_sent_behind(const struct smtp_client *client)
+{
+    return smtp_client_content_sent(client) ? client->octets_sent - client->end_mark : 0;
+}
+
+bool smtp_client_follows(const struct smtp_client *client)
+{
+    return client->transaction && !client->dead && !client->tell_fault;
 }
 
 bool smtp_client_is_usable(const struct smtp_client *client)

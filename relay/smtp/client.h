@@ -93,6 +93,13 @@ void smtp_client_begin(struct smtp_client *client,
  * output() and wait for SMTP_CLIENT_ROOM when it is over SMTP_CLIENT_HIGH. */
 void smtp_client_body(struct smtp_client *client, struct str piece);
 void smtp_client_body_end(struct smtp_client *client);
+/* The next transaction behind the end of the content, in the same pipeline (RFC
+ * 2920 3.1): its events come behind the CONTENT event of the present one, without
+ * another begin(). False: not now, and nothing was said. */
+bool smtp_client_follow(struct smtp_client *client,
+                        const struct smtp_client_transaction *transaction);
+/* Behind the CONTENT event: the one that followed is under way. */
+bool smtp_client_follows(const struct smtp_client *client);
 #define SMTP_CLIENT_HIGH ((size_t)256 * 1024)
 #define SMTP_CLIENT_LOW ((size_t)64 * 1024)
 
@@ -115,5 +122,7 @@ bool smtp_client_is_esmtp(const struct smtp_client *client);
 enum stage smtp_client_stage(const struct smtp_client *client); /* what is being waited for */
 bool smtp_client_content_sent(
     const struct smtp_client *client); /* end-of-data was written in this transaction */
+/* What was written behind it. */
+uint64_t smtp_client_sent_behind(const struct smtp_client *client);
 
 #endif

@@ -61,6 +61,7 @@ struct smtp_client {
 
     /* the transaction */
     const struct smtp_client_transaction *transaction; /* NULL: none */
+    const struct smtp_client_transaction *follower;    /* said behind its content; NULL: none */
     bool pipelined, by_bdat;
     bool mail_said, mail_accepted;
     size_t rcpt_answered, rcpt_accepted;

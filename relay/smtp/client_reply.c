@@ -137,9 +137,21 @@ static bool got_dot(struct smtp_client *client, struct smtp_client_event *event)
     return false;
 }
 
+/* What was said behind the content is the transaction from here on. */
+static void take_follower(struct smtp_client *client)
+{
+    client->transaction = client->dead ? NULL : client->follower;
+    client->follower = NULL;
+    if (!client->transaction)
+        return;
+    client->mail_said = true;
+    client->mail_accepted = client->ended = false;
+    client->rcpt_answered = client->rcpt_accepted = 0;
+}
+
 static bool content_over(struct smtp_client *client, struct smtp_client_event *event)
 {
-    client->transaction = NULL;
+    take_follower(client);
     client->sending = client->wants_room = client->tell_room = false;
     return tell(event, SMTP_CLIENT_CONTENT);
 }

@@ -137,9 +137,8 @@ static bool is_sayable(const struct smtp_client_transaction *transaction)
     return true;
 }
 
-void smtp_client_say_mail(struct smtp_client *client)
+static void say_mail(struct smtp_client *client, const struct smtp_client_transaction *mail)
 {
-    const struct smtp_client_transaction *mail = client->transaction;
     unsigned exts = client->offer.exts;
     char size[40] = "";
     bool has_ret = (exts & EXT_DSN) && mail->ret != RET_UNSET;
@@ -147,7 +146,6 @@ void smtp_client_say_mail(struct smtp_client *client)
 
     if ((exts & EXT_SIZE) && mail->size > 0)
         snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)mail->size);
-    client->mail_said = true;
     say(client, CLIENT_WAIT_MAIL, "MAIL FROM:<" STR_FMT ">%s%s%s%s%s" STR_FMT,
         STR_ARG(mail->sender), size,
         mail->body_8bit && (exts & EXT_8BITMIME) ? " BODY=8BITMIME" : "",
@@ -156,6 +154,12 @@ void smtp_client_say_mail(struct smtp_client *client)
         : mail->ret == RET_FULL ? " RET=FULL"
                                 : " RET=HDRS",
         has_envid ? " ENVID=" : "", STR_ARG(has_envid ? mail->envid : STR_EMPTY));
+}
+
+void smtp_client_say_mail(struct smtp_client *client)
+{
+    client->mail_said = true;
+    say_mail(client, client->transaction);
 }
 
 static void notify_words(uint8_t notify, char out[40])
@@ -173,9 +177,8 @@ static void notify_words(uint8_t notify, char out[40])
     out[len] = '\0';
 }
 
-void smtp_client_say_rcpt(struct smtp_client *client, size_t index)
+static void say_rcpt(struct smtp_client *client, const struct recipient *recipient)
 {
-    const struct recipient *recipient = client->transaction->recipients[index];
     bool has_dsn = client->offer.exts & EXT_DSN;
     bool has_notify = has_dsn && recipient->notify != 0;
     bool has_orcpt = has_dsn && recipient->orcpt.len > 0;
@@ -185,6 +188,11 @@ void smtp_client_say_rcpt(struct smtp_client *client, size_t index)
     say(client, CLIENT_WAIT_RCPT, "RCPT TO:<" STR_FMT ">%s%s%s" STR_FMT,
         STR_ARG(recipient->address), has_notify ? " NOTIFY=" : "", has_notify ? notify : "",
         has_orcpt ? " ORCPT=" : "", STR_ARG(has_orcpt ? recipient->orcpt : STR_EMPTY));
+}
+
+void smtp_client_say_rcpt(struct smtp_client *client, size_t index)
+{
+    say_rcpt(client, client->transaction->recipients[index]);
 }
 
 void smtp_client_say_data(struct smtp_client *client) { say(client, CLIENT_WAIT_DATA, "DATA"); }
@@ -216,6 +224,28 @@ void smtp_client_begin(struct smtp_client *client,
         smtp_client_say_rcpt(client, i);
     if (client->pipelined && !client->by_bdat)
         smtp_client_say_data(client);
+}
+
+/* With several chunks a refused one leaves the rest of them, and what follows,
+ * in the air; after a single one RSET gets the two sides together (RFC 3030 2). */
+bool smtp_client_follow(struct smtp_client *client,
+                        const struct smtp_client_transaction *transaction)
+{
+    bool only_content =
+        client->run_count == 1 && smtp_client_head(client) == CLIENT_WAIT_CONTENT && client->ended;
+
+    if (client->dead || client->eof || !client->transaction || client->follower ||
+        !client->pipelined || !only_content || !is_sayable(transaction))
+        return false;
+    client->follower = transaction;
+    if (client->by_bdat)
+        say(client, CLIENT_WAIT_CLEAR, "RSET");
+    say_mail(client, transaction);
+    for (size_t i = 0; i < transaction->recipient_count; i++)
+        say_rcpt(client, transaction->recipients[i]);
+    if (!client->by_bdat)
+        smtp_client_say_data(client);
+    return true;
 }
 
 /* ---- the content ---- */

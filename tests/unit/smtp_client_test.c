@@ -32,6 +32,7 @@ enum {
     SLOW = 1024,   /* says nothing more after half of the content */
     EMPTY_INITIAL = 2048,
     OPEN_END = 4096, /* content without a final CRLF */
+    FOLLOW = 8192,   /* a second transaction right behind the first one's content */
 };
 
 struct bench {
@@ -100,6 +101,11 @@ static void send_content(struct bench *bench)
         return;
     smtp_client_body(bench->client, bench->flags & OPEN_END ? STR("\nx") : STR("\n\r\n"));
     smtp_client_body_end(bench->client);
+    if (!(bench->flags & FOLLOW) || bench->begun > 1)
+        return;
+    if (smtp_client_follow(bench->client, &bench->mail))
+        bench->begun++;
+    assert_false(smtp_client_follow(bench->client, &bench->mail)); /* one at a time */
 }
 
 static void answer_challenge(struct bench *bench)
@@ -174,7 +180,12 @@ static void react(struct bench *bench, const struct smtp_client_event *event)
         go_on(bench);
         return;
     case SMTP_CLIENT_CONTENT:
-        note(bench, smtp_client_content_sent(bench->client) ? "content" : "content-unsent", event);
+        if (smtp_client_follows(bench->client)) { /* "sent" is a question about that one now */
+            note(bench, "content", event);
+            return;
+        }
+        is_good = smtp_client_content_sent(bench->client) || (bench->flags & FOLLOW);
+        note(bench, is_good ? "content" : "content-unsent", event);
         go_on(bench);
         return;
     case SMTP_CLIENT_RSET:
@@ -211,6 +222,10 @@ static void pump(struct bench *bench)
 #define CONTENT "C: Hi\nC: ..\nC: \nC: .\n"
 #define QUIT "C: QUIT\nS: 221 bye\n"
 #define PIPED "C: MAIL FROM:<a@y.test>\nC: RCPT TO:<b@x.test>\nC: DATA\n"
+#define TO_FOLLOW PIPE_EHLO PIPED "S: 250 ok\nS: 250 ok\nS: 354 go\n" CONTENT PIPED
+#define BDAT_BEHIND                                                                                \
+    "C: BDAT 9 LAST\nC: Hi\nC: .\nC: \nC: RSET\nC: MAIL FROM:<a@y.test>\nC: RCPT TO:<b@x.test>\n"
+#define FOLLOWED "banner 220, ehlo 250, mail 250, rcpt0 250, go, "
 #define PIPED2 "C: MAIL FROM:<a@y.test>\nC: RCPT TO:<b@x.test>\nC: RCPT TO:<c@x.test>\nC: DATA\n"
 
 static const struct {
@@ -334,6 +349,36 @@ static const struct {
     { "RSET refused", TWICE,
       PIPE_EHLO PIPED "S: 250 ok\nS: 550 no\nS: 503 no\nC: RSET\n" PIPED "S: 500 what\n",
       "banner 220, ehlo 250, mail 250, rcpt0 550, data 550, fault 500 invalid@mail" },
+    /* the next transaction in the same pipeline */
+    { "one follows", FOLLOW,
+      TO_FOLLOW "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\n" CONTENT "S: 250 ok\n" QUIT,
+      FOLLOWED "content 250, mail 250, rcpt0 250, go, content 250, quit 221" },
+    { "a refused content leaves its follower alone", FOLLOW,
+      TO_FOLLOW "S: 554 5.7.1 no\nS: 250 ok\nS: 250 ok\nS: 354 go\n" CONTENT "S: 250 ok\n" QUIT,
+      FOLLOWED "content 554, mail 250, rcpt0 250, go, content 250, quit 221" },
+    { "a refused follower leaves what was before alone", FOLLOW,
+      TO_FOLLOW "S: 250 ok\nS: 451 no\nS: 503 no\nS: 503 no\n" QUIT,
+      FOLLOWED "content 250, mail 451, data 451, quit 221" },
+    { "a follower that nobody takes", FOLLOW,
+      TO_FOLLOW "S: 250 ok\nS: 250 ok\nS: 550 no\nS: 354 go\nC: .\nS: 554 no\n" QUIT,
+      FOLLOWED "content 250, mail 250, rcpt0 550, data 550, quit 221" },
+    { "421 to the content takes the follower along", FOLLOW, TO_FOLLOW "S: 421 4.3.2 no\n",
+      FOLLOWED "content 421, quit" },
+    { "421 to the follower's MAIL", FOLLOW, TO_FOLLOW "S: 250 ok\nS: 421 4.4.5 enough\n",
+      FOLLOWED "content 250, mail 421, fault 421 connection closed@mail" },
+    { "the server leaves with both open", FOLLOW | HANG_UP, TO_FOLLOW,
+      FOLLOWED "fault connection closed@content" },
+    { "the server leaves between the two", FOLLOW | HANG_UP, TO_FOLLOW "S: 250 ok\n",
+      FOLLOWED "content 250, fault connection closed@mail" },
+    { "RSET stands between when content goes by BDAT", FOLLOW,
+      BDAT_EHLO "C: MAIL FROM:<a@y.test>\nC: RCPT TO:<b@x.test>\nS: 250 ok\nS: 250 ok\n" BDAT_BEHIND
+                "S: 552 no\nS: 250 ok\nS: 250 ok\nS: 250 ok\n"
+                "C: BDAT 9 LAST\nC: Hi\nC: .\nC: \nS: 250 ok\n" QUIT,
+      FOLLOWED "content 552, mail 250, rcpt0 250, go, content 250, quit 221" },
+    { "nothing follows without PIPELINING", FOLLOW,
+      BARE_EHLO "C: MAIL FROM:<a@y.test>\nS: 250 ok\nC: RCPT TO:<b@x.test>\nS: 250 ok\n"
+                "C: DATA\nS: 354 go\n" CONTENT "S: 250 ok\n" QUIT,
+      FOLLOWED "content 250, quit 221" },
     /* BDAT */
     { "content by BDAT", 0,
       BDAT_EHLO "C: MAIL FROM:<a@y.test>\nC: RCPT TO:<b@x.test>\nS: 250 ok\nS: 250 ok\n"
