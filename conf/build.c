@@ -226,8 +226,8 @@ static void add_sendmail(struct tree *tree, struct conf *conf)
     all[conf->listen_count] = (struct conf_listen){
         .name = STR(CONF_LISTEN_SENDMAIL),
         .in_file = tree->sections->place.file,
-        .address = str_of(
-            arena_printf(tree->arena, "unix:" STR_FMT, STR_ARG(conf->sendmail.socket))),
+        .address =
+            str_of(arena_printf(tree->arena, "unix:" STR_FMT, STR_ARG(conf->sendmail.socket))),
     };
 }
 

@@ -366,8 +366,9 @@ static void say_started(struct engine *engine)
     buf_init(&text, 2048);
     buf_printf(&text, "waypost " WAYPOST_VERSION " started as " STR_FMT ", listening on",
                STR_ARG(conf->hostname));
-    for (size_t i = 0; i < conf->listen_count; i++)
-        buf_printf(&text, "%s " STR_FMT, i ? "," : "", STR_ARG(conf->listens[i].address));
+    for (size_t i = 0; i < conf->serve_count; i++)
+        if (engine_has_socket(engine, conf->listens[i].address))
+            buf_printf(&text, "%s " STR_FMT, i ? "," : "", STR_ARG(conf->listens[i].address));
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, buf_view(&text), STR_EMPTY);
     buf_clear(&text);
 }

@@ -74,12 +74,13 @@ struct engine {
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];
     unsigned loop_count;
-    struct fault no_sendmail; /* why sendmail(1) has no socket; err 0: it has */
+    struct fault no_sendmail;        /* why sendmail(1) has no socket; err 0: it has */
     unsigned loops_deaf, loops_done; /* while stopping */
     bool is_stopping, is_aborting;
     struct timer drain_timer;
     struct timer watch_timer;
     uint64_t memory_limit; /* 0: none */
+    uint64_t memory_rest;  /* anonymous, when we had the least to do */
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
     struct timer alive_timer;

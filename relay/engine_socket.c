@@ -46,8 +46,8 @@ static void unlink_path(const struct engine_socket *socket)
 {
     struct endpoint at;
 
-    if (!socket->is_passed && socket->fd[0] >= 0 && endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK &&
-        at.family == ENDPOINT_UNIX)
+    if (!socket->is_passed && socket->fd[0] >= 0 &&
+        endpoint_parse(socket->address, 0, &at, NULL) == ERR_OK && at.family == ENDPOINT_UNIX)
         (void)unlink(at.path);
 }
 

@@ -88,8 +88,8 @@ static void trace_run(struct job *job)
                                      tracing, &tracing->fault);
     }
     if (!tracing->err)
-        tracing->err = tracelog_find(tracing->folder, tracing->handle, tracing->max, add_hop, tracing,
-                                 &tracing->fault);
+        tracing->err = tracelog_find(tracing->folder, tracing->handle, tracing->max, add_hop,
+                                     tracing, &tracing->fault);
 }
 
 /* ---- back on the loop ---- */

@@ -194,7 +194,7 @@ void check_machine(const struct conf *conf, struct check_report *report)
     bool is_root = geteuid() == 0;
 
     machine.top.file = arena_cstr(&report->arena, conf->file);
-    if (conf->listen_count == 0 && !conf->sendmail.is_written)
+    if (conf->listen_count == 0 && !(conf->sendmail.is_written && conf->sendmail.socket.len))
         check_report_add(report, CONF_ERROR, machine.top,
                          "add listen \"local\" { address = \"127.0.0.1:25\" ... }",
                          "there is no listen section: nothing could come in, and the relay does "

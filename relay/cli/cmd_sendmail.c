@@ -99,8 +99,7 @@ static int verify_one(const struct relay_ask *ask, const struct sendmail_wish *w
     buf_char(&path, '\0');
     answer = relay_ask_json(ask, "GET", path.at, &rc, &fault);
     list = json_object_get(answer, "leads-to");
-    json_array_foreach((json_t *)(uintptr_t)list, i, one)
-        put_resolved(recipient, one, &out);
+    json_array_foreach((json_t *)(uintptr_t)list, i, one) put_resolved(recipient, one, &out);
     (void)cmd_put(stdout, &out);
     json_decref(answer);
     buf_clear(&path);

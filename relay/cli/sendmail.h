@@ -47,14 +47,14 @@ struct sendmail_wish {
     const char *called; /* the name it was called by, for messages */
     enum sendmail_mode mode;
     enum sendmail_errors errors;
-    bool extract;     /* -t */
-    bool keep_dots;   /* -i, -oi */
-    bool wait;        /* -odi, -odf */
-    bool verbose;     /* -v */
-    bool json;        /* --json */
-    bool smtputf8;    /* -O smtputf8=yes */
-    bool body_8bit;   /* -B8BITMIME */
-    bool has_sender;  /* -f, -r */
+    bool extract;    /* -t */
+    bool keep_dots;  /* -i, -oi */
+    bool wait;       /* -odi, -odf */
+    bool verbose;    /* -v */
+    bool json;       /* --json */
+    bool smtputf8;   /* -O smtputf8=yes */
+    bool body_8bit;  /* -B8BITMIME */
+    bool has_sender; /* -f, -r */
     struct str sender;
     const char *full_name; /* -F; NULL: not given */
     const char *conf_file; /* -C; NULL: as usual */
@@ -85,8 +85,8 @@ enum sendmail_trouble {
     TROUBLE_INPUT,     /* standard input cannot be read */
     TROUBLE_NOT_TAKEN, /* neither socket nor folder */
     TROUBLE_CONFIG,
-    TROUBLE_MISSING,  /* the large program is not there */
-    TROUBLE_NO_USER,  /* the next hop's verdicts, when they were waited for */
+    TROUBLE_MISSING, /* the large program is not there */
+    TROUBLE_NO_USER, /* the next hop's verdicts, when they were waited for */
     TROUBLE_NO_HOST,
     TROUBLE_REJECTED,
 };
@@ -110,9 +110,9 @@ void sendmail_remark(const struct sendmail_wish *wish, const char *format, ...)
 
 struct sendmail_message {
     struct arena arena;
-    struct buf text;  /* canonical: CRLF, ends in CRLF, its header ended by an empty line */
-    size_t head_len;  /* of `text`: the header, with its empty line */
-    struct str sender; /* reverse-path as to be said in MAIL; empty: null */
+    struct buf text;        /* canonical: CRLF, ends in CRLF, its header ended by an empty line */
+    size_t head_len;        /* of `text`: the header, with its empty line */
+    struct str sender;      /* reverse-path as to be said in MAIL; empty: null */
     struct str *recipients; /* as to be said in RCPT; each once */
     size_t recipient_count, recipient_cap;
     bool has_8bit;
@@ -130,8 +130,8 @@ int sendmail_read(const struct sendmail_wish *wish, int fd, struct sendmail_mess
 struct sendmail_input {
     struct sendmail_message *message;
     bool keep_dots, ended;
-    bool is_first;            /* nothing of the message was kept yet */
-    bool after_dot;           /* text follows the dot that ended it */
+    bool is_first;  /* nothing of the message was kept yet */
+    bool after_dot; /* text follows the dot that ended it */
     bool has_nul;
     struct buf line;
 };
@@ -164,16 +164,17 @@ enum sendmail_result sendmail_submit(const struct sendmail_wish *wish, const cha
 struct sendmail_drop;
 enum err sendmail_drop_open(const char *folder, uint64_t size, const char *why,
                             struct sendmail_drop **out_drop, struct fault *fault);
-void sendmail_drop_say(struct sendmail_drop *drop, struct str lines); /* MAIL, RCPTs, DATA */
+void sendmail_drop_say(struct sendmail_drop *drop, struct str lines);     /* MAIL, RCPTs, DATA */
 void sendmail_drop_content(struct sendmail_drop *drop, struct str bytes); /* dots not stuffed */
 /* ERR_OK: on disk. Gone either way. */
 enum err sendmail_drop_commit(struct sendmail_drop **drop, struct fault *fault);
 void sendmail_drop_abort(struct sendmail_drop **drop); /* NULL is fine */
 enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, const char *why,
                        const struct sendmail_message *message, struct fault *fault);
-/* The commands for a message, with their CRLF. */
+/* sendmail_lines.c: the commands for a message, with their CRLF. */
 void sendmail_mail_line(const struct sendmail_wish *wish, const struct sendmail_message *message,
                         struct buf *out);
+void sendmail_xtext(struct buf *out, struct str text); /* RFC 3461 4 */
 void sendmail_rcpt_line(const struct sendmail_wish *wish, struct str recipient, struct buf *out);
 
 /* sendmail_session.c: -bs */
@@ -196,8 +197,7 @@ struct sendmail_large {
 };
 
 /* All of main(). large NULL: this is the small program. */
-int sendmail_main(int argc, char **argv, const char *conf_file,
-                  const struct sendmail_large *large);
+int sendmail_main(int argc, char **argv, const char *conf_file, const struct sendmail_large *large);
 /* Is this a name that means us? */
 bool sendmail_is_called(const char *argv0);
 

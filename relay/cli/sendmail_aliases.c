@@ -14,8 +14,8 @@ static void tell(void *arg, enum alias_severity severity, struct str file, unsig
     char *name = str_dup(file);
 
     (void)arg;
-    cmd_print_finding(stderr, severity == ALIAS_ERROR ? CONF_ERROR : CONF_WARNING, name, line,
-                      what, "");
+    cmd_print_finding(stderr, severity == ALIAS_ERROR ? CONF_ERROR : CONF_WARNING, name, line, what,
+                      "");
     free(name);
 }
 

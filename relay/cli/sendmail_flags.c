@@ -79,9 +79,9 @@ static void set_mode(struct parse *parse, const char *value)
     static const struct {
         char letter;
         enum sendmail_mode mode;
-    } modes[] = { { 'm', SENDMAIL_MAIL },   { 's', SENDMAIL_SMTP },    { 'p', SENDMAIL_LIST },
+    } modes[] = { { 'm', SENDMAIL_MAIL },    { 's', SENDMAIL_SMTP },   { 'p', SENDMAIL_LIST },
                   { 'i', SENDMAIL_ALIASES }, { 'v', SENDMAIL_VERIFY }, { 'd', SENDMAIL_DAEMON },
-                  { 'D', SENDMAIL_DAEMON }, { 'l', SENDMAIL_DAEMON },  { 'h', SENDMAIL_NOTHING },
+                  { 'D', SENDMAIL_DAEMON },  { 'l', SENDMAIL_DAEMON }, { 'h', SENDMAIL_NOTHING },
                   { 'H', SENDMAIL_NOTHING }, { 'a', SENDMAIL_MAIL } };
 
     for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
@@ -236,36 +236,21 @@ static const struct letter {
 };
 
 static const struct letter letters[] = {
-    { 'A', TAKES_GLUED, ignore },
-    { 'B', TAKES_VALUE, set_body },
-    { 'C', TAKES_VALUE, set_conf },
-    { 'D', TAKES_VALUE, ignore },
-    { 'E', TAKES_NOTHING, ignore },
-    { 'F', TAKES_VALUE, set_name },
-    { 'G', TAKES_NOTHING, ignore },
-    { 'I', TAKES_NOTHING, set_aliases },
-    { 'J', TAKES_VALUE, ignore },
-    { 'L', TAKES_VALUE, ignore },
-    { 'M', TAKES_VALUE, ignore },
-    { 'N', TAKES_VALUE, set_notify },
-    { 'O', TAKES_VALUE, set_long },
-    { 'R', TAKES_VALUE, set_return },
-    { 'U', TAKES_NOTHING, ignore },
-    { 'V', TAKES_VALUE, set_envid },
-    { 'X', TAKES_VALUE, ignore },
-    { 'b', TAKES_VALUE, set_mode },
-    { 'd', TAKES_GLUED, ignore },
-    { 'e', TAKES_VALUE, set_errors },
-    { 'f', TAKES_VALUE, set_sender },
-    { 'h', TAKES_VALUE, ignore },
-    { 'i', TAKES_NOTHING, set_dots },
-    { 'm', TAKES_NOTHING, ignore },
-    { 'n', TAKES_NOTHING, ignore },
-    { 'p', TAKES_VALUE, ignore },
-    { 'q', TAKES_GLUED, set_flush },
-    { 'r', TAKES_VALUE, set_sender },
-    { 't', TAKES_NOTHING, set_extract },
-    { 'v', TAKES_NOTHING, set_verbose },
+    { 'A', TAKES_GLUED, ignore },        { 'B', TAKES_VALUE, set_body },
+    { 'C', TAKES_VALUE, set_conf },      { 'D', TAKES_VALUE, ignore },
+    { 'E', TAKES_NOTHING, ignore },      { 'F', TAKES_VALUE, set_name },
+    { 'G', TAKES_NOTHING, ignore },      { 'I', TAKES_NOTHING, set_aliases },
+    { 'J', TAKES_VALUE, ignore },        { 'L', TAKES_VALUE, ignore },
+    { 'M', TAKES_VALUE, ignore },        { 'N', TAKES_VALUE, set_notify },
+    { 'O', TAKES_VALUE, set_long },      { 'R', TAKES_VALUE, set_return },
+    { 'U', TAKES_NOTHING, ignore },      { 'V', TAKES_VALUE, set_envid },
+    { 'X', TAKES_VALUE, ignore },        { 'b', TAKES_VALUE, set_mode },
+    { 'd', TAKES_GLUED, ignore },        { 'e', TAKES_VALUE, set_errors },
+    { 'f', TAKES_VALUE, set_sender },    { 'h', TAKES_VALUE, ignore },
+    { 'i', TAKES_NOTHING, set_dots },    { 'm', TAKES_NOTHING, ignore },
+    { 'n', TAKES_NOTHING, ignore },      { 'p', TAKES_VALUE, ignore },
+    { 'q', TAKES_GLUED, set_flush },     { 'r', TAKES_VALUE, set_sender },
+    { 't', TAKES_NOTHING, set_extract }, { 'v', TAKES_NOTHING, set_verbose },
     { 'x', TAKES_NOTHING, ignore },
 };
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -367,8 +352,8 @@ static enum sendmail_mode mode_of_name(const char *name)
     static const struct {
         const char *name;
         enum sendmail_mode mode;
-    } names[] = { { "mailq", SENDMAIL_LIST },       { "newaliases", SENDMAIL_ALIASES },
-                  { "runq", SENDMAIL_FLUSH },       { "hoststat", SENDMAIL_NOTHING },
+    } names[] = { { "mailq", SENDMAIL_LIST },        { "newaliases", SENDMAIL_ALIASES },
+                  { "runq", SENDMAIL_FLUSH },        { "hoststat", SENDMAIL_NOTHING },
                   { "purgestat", SENDMAIL_NOTHING }, { "smtpd", SENDMAIL_DAEMON } };
 
     for (size_t i = 0; i < COUNT(names); i++)

@@ -33,9 +33,8 @@ void sendmail_message_clear(struct sendmail_message *message)
 void sendmail_input_init(struct sendmail_input *input, struct sendmail_message *message,
                          bool keep_dots)
 {
-    *input = (struct sendmail_input){
-        .message = message, .keep_dots = keep_dots, .is_first = true
-    };
+    *input =
+        (struct sendmail_input){ .message = message, .keep_dots = keep_dots, .is_first = true };
     buf_init(&input->line, LINE_MAX_OCTETS);
 }
 

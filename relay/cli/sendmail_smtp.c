@@ -38,8 +38,7 @@ int sendmail_connect(const char *socket_path, struct fault *fault)
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&at, sizeof(at)) == 0)
         return fd;
     if (errno == ECONNREFUSED || errno == ENOENT)
-        fault_set(fault, ERR_REFUSED, "the relay does not run (nobody listens on %s)",
-                  socket_path);
+        fault_set(fault, ERR_REFUSED, "the relay does not run (nobody listens on %s)", socket_path);
     else
         fault_errno(fault, errno, "cannot reach the relay on %s", socket_path);
     if (fd >= 0)
@@ -107,9 +106,9 @@ static void refused(struct talk *talk, const struct reply *reply, enum sendmail_
     if (!reply_is_permanent(reply)) {
         not_now(talk, "the relay answered " STR_FMT, STR_ARG(buf_view(&line)));
     } else {
-        sendmail_fail(talk->fault, trouble_of(reply, trouble), STR_FMT "%s" STR_FMT, STR_ARG(about),
-                      about.len ? ": " : "the relay refused the message: ",
-                      STR_ARG(buf_view(&line)));
+        sendmail_fail(
+            talk->fault, trouble_of(reply, trouble), STR_FMT "%s" STR_FMT, STR_ARG(about),
+            about.len ? ": " : "the relay refused the message: ", STR_ARG(buf_view(&line)));
         end(talk, SENT_REFUSED);
     }
     buf_clear(&line);
@@ -119,8 +118,7 @@ static void send_more(struct talk *talk)
 {
     struct str text = buf_view(&talk->message->text);
 
-    while (talk->body_at < text.len &&
-           smtp_client_output(talk->client).len < SMTP_CLIENT_HIGH) {
+    while (talk->body_at < text.len && smtp_client_output(talk->client).len < SMTP_CLIENT_HIGH) {
         struct str piece = str_head(str_from(text, talk->body_at), PIECE);
         smtp_client_body(talk->client, piece);
         talk->body_at += piece.len;
@@ -150,10 +148,10 @@ static bool is_offered(struct talk *talk)
         end(talk, SENT_REFUSED);
         return false;
     }
-    talk->transaction.body_8bit = (offer->exts & EXT_8BITMIME) &&
-                                  (talk->message->has_8bit || talk->wish->body_8bit);
-    talk->transaction.smtputf8 = (offer->exts & EXT_SMTPUTF8) &&
-                                 (talk->message->needs_utf8 || talk->wish->smtputf8);
+    talk->transaction.body_8bit =
+        (offer->exts & EXT_8BITMIME) && (talk->message->has_8bit || talk->wish->body_8bit);
+    talk->transaction.smtputf8 =
+        (offer->exts & EXT_SMTPUTF8) && (talk->message->needs_utf8 || talk->wish->smtputf8);
     return true;
 }
 
@@ -310,60 +308,6 @@ static void converse(struct talk *talk)
     write_some(talk);
 }
 
-/* RFC 3461 4: printable ASCII but "+" and "=", the rest as +XX. */
-static void put_xtext(struct buf *out, struct str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.at[i];
-        if (c > ' ' && c < 127 && c != '+' && c != '=')
-            buf_char(out, (char)c);
-        else
-            buf_printf(out, "+%02X", c);
-    }
-}
-
-static void put_path(struct buf *out, const char *verb, struct str address)
-{
-    buf_printf(out, "%s:<" STR_FMT ">", verb, STR_ARG(address));
-}
-
-void sendmail_mail_line(const struct sendmail_wish *wish, const struct sendmail_message *message,
-                        struct buf *out)
-{
-    put_path(out, "MAIL FROM", message->sender);
-    if (message->has_8bit || wish->body_8bit)
-        buf_cstr(out, " BODY=8BITMIME");
-    if (message->needs_utf8 || wish->smtputf8)
-        buf_cstr(out, " SMTPUTF8");
-    if (wish->ret != RET_UNSET)
-        buf_cstr(out, wish->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
-    if (wish->envid.len) {
-        buf_cstr(out, " ENVID=");
-        put_xtext(out, wish->envid);
-    }
-    buf_cstr(out, "\r\n");
-}
-
-void sendmail_rcpt_line(const struct sendmail_wish *wish, struct str recipient, struct buf *out)
-{
-    static const struct {
-        uint8_t bit;
-        const char *word;
-    } words[] = { { NOTIFY_NEVER, "NEVER" },
-                  { NOTIFY_SUCCESS, "SUCCESS" },
-                  { NOTIFY_FAILURE, "FAILURE" },
-                  { NOTIFY_DELAY, "DELAY" } };
-    const char *lead = " NOTIFY=";
-
-    put_path(out, "RCPT TO", recipient);
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (wish->notify & words[i].bit) {
-            buf_printf(out, "%s%s", lead, words[i].word);
-            lead = ",";
-        }
-    buf_cstr(out, "\r\n");
-}
-
 static void prepare(struct talk *talk)
 {
     const struct sendmail_message *message = talk->message;
@@ -378,7 +322,7 @@ static void prepare(struct talk *talk)
         talk->pointers[i] = &talk->recipients[i];
     }
     buf_init(&talk->envid, 1024);
-    put_xtext(&talk->envid, talk->wish->envid);
+    sendmail_xtext(&talk->envid, talk->wish->envid);
     talk->transaction = (struct smtp_client_transaction){
         .sender = message->sender,
         .recipients = talk->pointers,

@@ -30,10 +30,10 @@ struct dropbox_options {
     struct loop *loop;
     struct store *store;
     struct intake *intake;
-    struct str folder;       /* empty: none */
+    struct str folder; /* empty: none */
     struct str hostname;
-    uint64_t message_size;   /* the largest message */
-    unsigned user_messages;  /* of one user at a time */
+    uint64_t message_size;  /* the largest message */
+    unsigned user_messages; /* of one user at a time */
     uint64_t user_bytes;
 };
 

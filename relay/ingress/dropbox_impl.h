@@ -10,9 +10,9 @@
 
 #include <stdlib.h>
 
-#define DROPPED_NAME 32           /* letters: 128 bits in hex */
-#define DROPBOX_AT_ONCE 8         /* files under way */
-#define DROPBOX_FOUND_MAX 10000   /* of one look */
+#define DROPPED_NAME 32         /* letters: 128 bits in hex */
+#define DROPBOX_AT_ONCE 8       /* files under way */
+#define DROPBOX_FOUND_MAX 10000 /* of one look */
 #define DROPPED_WINDOW ((size_t)256 * 1024)
 
 /* A file as a look found it. */
@@ -54,12 +54,55 @@ struct dropbox {
     size_t busy; /* jobs and requests that come back */
 };
 
+/* One file under way: opening -> reading <-> feeding -> deciding -> removing | moving
+ * aside -> gone. One thing is under way at a time. */
+struct dropped {
+    struct dropped *next, **at;
+    struct dropbox *dropbox;
+    struct dropped_file file;
+    struct msgid id;
+    int folder, fd;
+    struct job job;
+    char *window;
+    size_t window_len, window_at;
+    bool is_eof;
+    struct store_get get;
+    struct smtp_server *machine;
+    struct envelope envelope;
+    struct arrival *arrival;
+    bool has_work; /* a worker or the store has it */
+    bool waits;    /* for that, for room in intake, or for intake's verdict */
+    bool is_over;  /* a verdict is there: nothing is fed any more */
+    bool stays;    /* for later */
+    bool is_aborted;
+    bool is_pumping, pump_again;
+    char why[320]; /* why it was not handed to us: the file says */
+    struct fault fault;
+};
+
 /* dropbox_look.c */
 void dropbox_look_run(struct job *job);
 
 /* dropped.c: one file; dropbox_is_done() when it is over. */
 void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file);
 void dropped_abort_all(struct dropbox *dropbox);
+
+void dropped_pump(struct dropped *dropped);
+void dropped_feed_first(struct dropped *dropped);
+/* Where every way out meets: err OK, AGAIN, or for good. */
+void dropped_finish(struct dropped *dropped, enum err err);
+void dropped_work(struct dropped *dropped, job_fn *run, job_fn *done);
+/* Back from a worker or the store. False: nobody wants it any more. */
+bool dropped_is_back(struct dropped *dropped);
+void dropped_out(struct dropped *dropped); /* on its way to one of them */
+void dropped_is_done(struct dropped *dropped);
+
+/* dropped_read.c: what workers do with the file */
+void dropped_open(struct dropped *dropped);
+void dropped_read(struct dropped *dropped);
+void dropped_remove(struct dropped *dropped);
+void dropped_set_aside(struct dropped *dropped);
+void dropped_leave(struct dropped *dropped);
 
 /* dropbox.c */
 void dropbox_is_done(struct dropbox *dropbox, bool was_taken);

@@ -1,50 +1,19 @@
 /*
  * dropped.c - one file of the drop folder on its way to the store.
  *
- * opening -> reading <-> feeding -> deciding -> removing | moving aside -> gone.
- * Workers open, read, remove; the loop runs the server machine over what they
- * read and gives the content to intake. One thing is under way at a time.
+ * Workers open, read, remove (dropped_read.c); here, on the loop, the server
+ * machine runs over what they read and the content goes to intake.
  */
 #include "relay/ingress/dropbox_impl.h"
 
 #include "relay/base/clock.h"
 #include "relay/ingress/local_user.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define RECIPIENTS_MAX 50000
-#define SIZE_SLACK ((uint64_t)64 << 20) /* dots, recipients: the message itself is judged later */
-#define FIRST_LINE "waypost-drop 1 "
-
-struct dropped {
-    struct dropped *next, **at;
-    struct dropbox *dropbox;
-    struct dropped_file file;
-    struct msgid id;
-    int folder, fd;
-    struct job job;
-    char *window;
-    size_t window_len, window_at;
-    bool is_eof;
-    struct store_get get;
-    struct smtp_server *machine;
-    struct envelope envelope;
-    struct arrival *arrival;
-    bool has_work;  /* a worker or the store has it */
-    bool waits;     /* for that, for room in intake, or for intake's verdict */
-    bool is_over;   /* a verdict is there: nothing is fed any more */
-    bool stays;     /* for later */
-    bool is_aborted;
-    bool is_pumping, pump_again;
-    char why[320]; /* why it was not handed to us: the file says */
-    struct fault fault;
-};
-
-static void pump(struct dropped *dropped);
 
 /* ---- life ---- */
 
@@ -80,7 +49,7 @@ static void dropped_free(struct dropped *dropped)
     free(dropped);
 }
 
-static void is_done(struct dropped *dropped)
+void dropped_is_done(struct dropped *dropped)
 {
     struct dropbox *dropbox = dropped->dropbox;
     bool was_taken = !dropped->stays;
@@ -89,8 +58,7 @@ static void is_done(struct dropped *dropped)
     dropbox_is_done(dropbox, was_taken);
 }
 
-/* Back from a worker or the store. False: nobody wants it any more. */
-static bool is_back(struct dropped *dropped)
+bool dropped_is_back(struct dropped *dropped)
 {
     struct dropbox *dropbox = dropped->dropbox;
     bool is_aborted = dropped->is_aborted;
@@ -103,51 +71,22 @@ static bool is_back(struct dropped *dropped)
     return dropbox_back(dropbox) && !is_aborted;
 }
 
-static void out(struct dropped *dropped)
+void dropped_out(struct dropped *dropped)
 {
     dropped->has_work = true;
     dropbox_busy(dropped->dropbox);
 }
 
-static void work(struct dropped *dropped, job_fn *run, job_fn *done)
+void dropped_work(struct dropped *dropped, job_fn *run, job_fn *done)
 {
     struct loop *loop = dropped->dropbox->options.loop;
 
-    dropped->job =
-        (struct job){ .run = run, .done = done, .reply_to = loop_mailbox(loop) };
-    out(dropped);
+    dropped->job = (struct job){ .run = run, .done = done, .reply_to = loop_mailbox(loop) };
+    dropped_out(dropped);
     (void)pool_post(loop_pool(loop), POOL_DISK, &dropped->job); /* no bound on its line */
 }
 
 /* ---- ends ---- */
-
-static void remove_run(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-
-    if (unlinkat(dropped->folder, dropped->file.name, 0) == 0)
-        (void)fsync(dropped->folder); /* or it could be back after a power failure */
-}
-
-static void leave_run(struct job *job) { (void)job; }
-
-static void set_aside_run(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-    char name[DROPPED_NAME + 16];
-
-    (void)snprintf(name, sizeof(name), "corrupt-%s", dropped->file.name);
-    if (renameat(dropped->folder, dropped->file.name, dropped->folder, name))
-        fault_errno(&dropped->fault, errno, "cannot move it aside");
-}
-
-static void ended(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-
-    if (is_back(dropped))
-        is_done(dropped);
-}
 
 static void set_aside(struct dropped *dropped)
 {
@@ -160,7 +99,7 @@ static void set_aside(struct dropped *dropped)
                dropped->file.uid, STR_ARG(dropbox->options.folder), dropped->file.name);
     dropbox_say(dropbox, HOP_ALARM, buf_view(&text), str_of(dropped->fault.text));
     buf_clear(&text);
-    work(dropped, set_aside_run, ended);
+    dropped_set_aside(dropped);
 }
 
 static void keep_for_later(struct dropped *dropped)
@@ -172,18 +111,17 @@ static void keep_for_later(struct dropped *dropped)
                     str_of(dropped->fault.text));
     dropbox->is_told = true;
     dropped->stays = true;
-    work(dropped, leave_run, ended); /* whoever called goes on using it */
+    dropped_leave(dropped); /* whoever called goes on using it */
 }
 
-/* Where every way out meets: err OK, AGAIN, or for good. */
-static void finish(struct dropped *dropped, enum err err)
+void dropped_finish(struct dropped *dropped, enum err err)
 {
     if (dropped->is_over)
         return;
     dropped->is_over = true;
     arrival_abort(&dropped->arrival);
     if (err == ERR_OK)
-        work(dropped, remove_run, ended);
+        dropped_remove(dropped);
     else if (err == ERR_AGAIN)
         keep_for_later(dropped);
     else
@@ -200,7 +138,7 @@ static void refuse(struct dropped *dropped, const struct reply *reply)
     reply_line(reply, &line);
     fault_set(&dropped->fault, ERR_INVALID, STR_FMT, STR_ARG(buf_view(&line)));
     buf_clear(&line);
-    finish(dropped, reply_is_transient(reply) ? ERR_AGAIN : ERR_INVALID);
+    dropped_finish(dropped, reply_is_transient(reply) ? ERR_AGAIN : ERR_INVALID);
 }
 
 static void answer(struct dropped *dropped, unsigned code)
@@ -222,7 +160,7 @@ static bool canonical(struct dropped *dropped, const struct addr *addr, struct s
     *out_text = arena_str(&dropped->envelope.arena, buf_view(&text));
     buf_clear(&text);
     if (rc)
-        finish(dropped, ERR_INVALID);
+        dropped_finish(dropped, ERR_INVALID);
     return rc == ERR_OK;
 }
 
@@ -301,7 +239,7 @@ static void has_room(void *arg)
     struct dropped *dropped = arg;
 
     dropped->waits = false;
-    pump(dropped);
+    dropped_pump(dropped);
 }
 
 static void decided(void *arg, const struct reply *reply)
@@ -311,7 +249,7 @@ static void decided(void *arg, const struct reply *reply)
     dropped->arrival = NULL;
     dropped->waits = false;
     if (reply_is_positive(reply))
-        finish(dropped, ERR_OK);
+        dropped_finish(dropped, ERR_OK);
     else
         refuse(dropped, reply);
 }
@@ -361,7 +299,7 @@ static void handle(struct dropped *dropped, const struct smtp_server_event *even
     case SMTP_SERVER_QUIT:
     case SMTP_SERVER_CLOSE: /* the message would have ended it before: it is cut short */
         fault_set(&dropped->fault, ERR_CORRUPT, "the file has no whole message");
-        finish(dropped, ERR_CORRUPT);
+        dropped_finish(dropped, ERR_CORRUPT);
         break;
     }
 }
@@ -375,43 +313,10 @@ static void read_output(struct dropped *dropped)
         if (line.len == 0 || (line.at[0] != '4' && line.at[0] != '5'))
             continue;
         fault_set(&dropped->fault, ERR_INVALID, STR_FMT, STR_ARG(str_trim(line)));
-        finish(dropped, ERR_INVALID);
+        dropped_finish(dropped, ERR_INVALID);
     }
     if (!dropped->is_over)
         smtp_server_sent(dropped->machine, out.len);
-}
-
-/* ---- reading ---- */
-
-static void read_run(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-    ssize_t got;
-
-    do
-        got = read(dropped->fd, dropped->window, DROPPED_WINDOW);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        fault_errno(&dropped->fault, errno, "cannot read it");
-    dropped->window_len = got > 0 ? (size_t)got : 0;
-    dropped->window_at = 0;
-    dropped->is_eof = got <= 0;
-}
-
-static void has_read(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-
-    dropped->waits = false;
-    if (!is_back(dropped))
-        return;
-    if (dropped->is_eof) {
-        if (!dropped->fault.err)
-            fault_set(&dropped->fault, ERR_CORRUPT, "the file has no whole message");
-        finish(dropped, ERR_CORRUPT);
-        return;
-    }
-    pump(dropped);
 }
 
 /* True when something moved. */
@@ -434,7 +339,7 @@ static bool pump_once(struct dropped *dropped)
     return moved;
 }
 
-static void pump(struct dropped *dropped)
+void dropped_pump(struct dropped *dropped)
 {
     bool moved = true;
 
@@ -446,59 +351,10 @@ static void pump(struct dropped *dropped)
     if (dropped->is_over || dropped->waits)
         return;
     dropped->waits = true;
-    work(dropped, read_run, has_read);
+    dropped_read(dropped);
 }
 
-/* ---- opening ---- */
-
-/* What a user put there may be anything: a link, a pipe, a device, a file of
- * another one's. Only a plain file with one name, his own, is mail. */
-static enum err open_file(struct dropped *dropped)
-{
-    struct fault *fault = &dropped->fault;
-    uint64_t most = dropped->dropbox->options.message_size;
-    struct stat st;
-
-    dropped->fd = openat(dropped->folder, dropped->file.name,
-                         O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (dropped->fd < 0)
-        return fault_errno(fault, errno, "cannot open it");
-    if (fstat(dropped->fd, &st))
-        return fault_errno(fault, errno, "cannot look at it");
-    if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != dropped->file.uid)
-        return fault_set(fault, ERR_DENIED, "it is not a plain file with one name");
-    if ((uint64_t)st.st_size > most + most / 2 + SIZE_SLACK)
-        return fault_set(fault, ERR_LIMIT, "it is larger than limits message-size");
-    return ERR_OK;
-}
-
-/* "waypost-drop 1 WHY CRLF" */
-static enum err read_first_line(struct dropped *dropped)
-{
-    struct str in = str_make(dropped->window, dropped->window_len);
-    size_t end = str_chr(in, '\n');
-
-    if (!str_starts(in, STR(FIRST_LINE)) || end == in.len)
-        return fault_set(&dropped->fault, ERR_CORRUPT, "it does not begin as a dropped message");
-    struct str why = str_from(str_head(in, end), sizeof(FIRST_LINE) - 1);
-    str_copy(dropped->why, sizeof(dropped->why), str_trim(why));
-    dropped->window_at = end + 1;
-    return ERR_OK;
-}
-
-static void open_run(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-
-    if (open_file(dropped))
-        return;
-    dropped->window = mem_alloc(DROPPED_WINDOW);
-    read_run(job);
-    if (!dropped->fault.err)
-        (void)read_first_line(dropped);
-}
-
-static void feed_first(struct dropped *dropped)
+void dropped_feed_first(struct dropped *dropped)
 {
     const struct dropbox_options *options = &dropped->dropbox->options;
     uint64_t now = loop_now_ms(options->loop);
@@ -517,46 +373,7 @@ static void feed_first(struct dropped *dropped)
 
     dropped->machine = smtp_server_new(&machine, now);
     smtp_server_greet(dropped->machine, NULL);
-    pump(dropped);
-}
-
-static void asked(struct store_request *request)
-{
-    struct store_get *get = container_of(request, struct store_get, request);
-    struct dropped *dropped = container_of(get, struct dropped, get);
-
-    if (!is_back(dropped))
-        return;
-    if (request->err == ERR_NOT_FOUND)
-        feed_first(dropped);
-    else if (request->err == ERR_OK)
-        finish(dropped, ERR_OK); /* taken before a crash, and not removed */
-    else {
-        dropped->fault = request->fault;
-        finish(dropped, ERR_AGAIN);
-    }
-}
-
-static void opened(struct job *job)
-{
-    struct dropped *dropped = container_of(job, struct dropped, job);
-    struct dropbox *dropbox = dropped->dropbox;
-
-    if (!is_back(dropped))
-        return;
-    if (dropped->fault.err == ERR_NOT_FOUND) { /* its owner took it back */
-        is_done(dropped);
-        return;
-    }
-    if (dropped->fault.err) {
-        finish(dropped, dropped->fault.err);
-        return;
-    }
-    dropped->get.id = dropped->id;
-    dropped->get.request.reply_to = loop_mailbox(dropbox->options.loop);
-    dropped->get.request.done = asked;
-    out(dropped);
-    store_get(dropbox->options.store, &dropped->get);
+    dropped_pump(dropped);
 }
 
 void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
@@ -574,7 +391,7 @@ void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
     if (dropped->next)
         dropped->next->at = &dropped->next;
     dropbox->dropped = dropped;
-    work(dropped, open_run, opened);
+    dropped_open(dropped);
 }
 
 void dropped_abort_all(struct dropbox *dropbox)

@@ -238,7 +238,7 @@ static void any_input(void **state)
 /* ---- header ---- */
 
 static const struct {
-    const char *name, *line, *text; /* how it was called, with LF */
+    const char *name, *line, *text;  /* how it was called, with LF */
     const char *sender, *recipients; /* NULL: refused */
     const char *head;                /* how the text begins; NULL: as it was */
     bool removes;                    /* arguments are taken away */
@@ -247,8 +247,8 @@ static const struct {
     { "To, Cc and Bcc", "sendmail -t", "To: a@x, B <b@x>\nCc: c@x\nBcc: d@x\n\nhi\n", "joe",
       "a@x b@x c@x d@x", NULL, false, EX_OK },
     { "only Bcc", "sendmail -t", "Bcc: d@x\n\nhi\n", "joe", "d@x", NULL, false, EX_OK },
-    { "a folded Bcc", "sendmail -t", "Bcc: d@x,\n e@x\n\t, f@x\n\nhi\n", "joe", "d@x e@x f@x",
-      NULL, false, EX_OK },
+    { "a folded Bcc", "sendmail -t", "Bcc: d@x,\n e@x\n\t, f@x\n\nhi\n", "joe", "d@x e@x f@x", NULL,
+      false, EX_OK },
     { "a group in Bcc", "sendmail -t", "To: undisclosed:;\nBcc: us: a@x, \"B, C\" <b@x>;\n\nhi\n",
       "joe", "a@x b@x", NULL, false, EX_OK },
     { "two fields of a name", "sendmail -t", "To: a@x\nTo: b@x\nto: a@x\n\nhi\n", "joe", "a@x b@x",
@@ -266,8 +266,8 @@ static const struct {
     { "nobody found", "sendmail -t", "Subject: x\n\nhi\n", "joe", NULL, NULL, false, EX_NOINPUT },
     { "without -t the header is not asked", "sendmail r@x", "To: a@x\nBcc: d@x\n\nhi\n", "joe",
       "r@x", NULL, false, EX_OK },
-    { "a list in one argument", "sendmail r@x,s@x root", "Subject: x\n\nhi\n", "joe", "r@x s@x root",
-      NULL, false, EX_OK },
+    { "a list in one argument", "sendmail r@x,s@x root", "Subject: x\n\nhi\n", "joe",
+      "r@x s@x root", NULL, false, EX_OK },
     { "root without aliases is root", "sendmail \\root", "Subject: x\n\nhi\n", "joe", "root", NULL,
       false, EX_OK },
     { "an address behind --", "sendmail -- -oops@x", "Subject: x\n\nhi\n", "joe", "-oops@x", NULL,
@@ -369,13 +369,12 @@ static void mailq(void **state)
     sendmail_list_end(1, 1234, &out);
     buf_char(&out, '\0');
     assert_string_equal(
-        out.at,
-        "01m7zjdtj3000dvwnf1bzxxa2j     1234 Sat Nov 21 16:54:16  MAILER-DAEMON\n"
-        "                                                                   (450 later)\n"
-        "                                                         a@x\n"
-        "                                                         b@x\n"
-        "\n"
-        "-- 2 Kbytes in 1 Request.\n");
+        out.at, "01m7zjdtj3000dvwnf1bzxxa2j     1234 Sat Nov 21 16:54:16  MAILER-DAEMON\n"
+                "                                                                   (450 later)\n"
+                "                                                         a@x\n"
+                "                                                         b@x\n"
+                "\n"
+                "-- 2 Kbytes in 1 Request.\n");
     json_decref(one);
     buf_reset(&out);
     one = json_loads("{\"id\":\"x\",\"size\":1,\"held\":1,\"arrived\":\"2026-11-21T16:54:16.000Z\","
@@ -401,18 +400,30 @@ static const struct {
 } verdicts[] = {
     { "delivered",
       { "{\"stage\":\"receive\",\"count\":1}", "{\"stage\":\"settle\",\"result\":\"delivered\"}" },
-      TROUBLE_NONE, 1, false },
-    { "put off is no failure", { "{\"stage\":\"settle\",\"result\":\"later\"}" }, TROUBLE_NONE, 1,
+      TROUBLE_NONE,
+      1,
+      false },
+    { "put off is no failure",
+      { "{\"stage\":\"settle\",\"result\":\"later\"}" },
+      TROUBLE_NONE,
+      1,
       false },
     { "no such user",
       { "{\"stage\":\"settle\",\"result\":\"failed\",\"status\":\"5.1.1\",\"code\":550}" },
-      TROUBLE_NO_USER, 1, false },
-    { "no such domain", { "{\"stage\":\"settle\",\"result\":\"failed\",\"class\":\"dns\"}" },
-      TROUBLE_NO_HOST, 1, false },
+      TROUBLE_NO_USER,
+      1,
+      false },
+    { "no such domain",
+      { "{\"stage\":\"settle\",\"result\":\"failed\",\"class\":\"dns\"}" },
+      TROUBLE_NO_HOST,
+      1,
+      false },
     { "refused, and one delivered",
       { "{\"stage\":\"settle\",\"result\":\"delivered\"}",
         "{\"stage\":\"settle\",\"result\":\"failed\",\"status\":\"5.7.1\"}" },
-      TROUBLE_REJECTED, 2, false },
+      TROUBLE_REJECTED,
+      2,
+      false },
     { "held", { "{\"stage\":\"expand\",\"result\":\"later\"}" }, TROUBLE_NONE, 0, true },
 };
 
@@ -437,8 +448,8 @@ static void every_verdict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_option), cmocka_unit_test(any_input),
-        cmocka_unit_test(every_header), cmocka_unit_test(mailq),
+        cmocka_unit_test(every_option),  cmocka_unit_test(any_input),
+        cmocka_unit_test(every_header),  cmocka_unit_test(mailq),
         cmocka_unit_test(every_verdict),
     };
 

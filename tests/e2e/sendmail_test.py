@@ -1,0 +1,764 @@
+"""sendmail_test.py - sendmail(1) as programs call it: every invocation, with the relay
+running, stopped, restarted in the middle, and with full disks.
+
+The table is peers' practice: who calls sendmail, with exactly which words. Each row is
+run by the small program, through the names it is linked to.
+"""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import lib
+from lib import Hop, LeftOut, Waypost, case, main, run, wait_for
+
+SMALL = pathlib.Path(lib.WAYPOST).with_name("waypost-sendmail")
+NOBODY = 65534
+
+
+class Rig:
+    """A relay with one next hop, and sendmail's names linked to the small program."""
+
+    def __init__(self, stack, conf="", *, script=None, start=True, sendmail="", **how):
+        self.hop = Hop(stack, script=script)
+        self.names = lib.folder("names")
+        for name in ("sendmail", "mailq", "newaliases", "runq", "hoststat", "purgestat", "send-mail"):
+            (self.names / name).symlink_to(SMALL)
+        self.aliases = self.names / "aliases"
+        self.aliases.write_text("root: ops@desk.test\n")
+        where = lib.folder("sendmail")
+        self.submit, self.drop = where / "submit.sock", where / "drop"
+        where.chmod(0o755)
+        self.relay = Waypost(stack, f'''
+route "all" {{ relay = {{"{self.hop.address}"}}  tls = none }}
+aliases {{ file = "{self.aliases}" mailname = "here.test" forward = false }}
+sendmail {{ socket = "{self.submit}" drop = "{self.drop}" {sendmail} }}
+retry {{ first = "1s" max = "2s" }}
+{conf}''', listens=False, tls=False, start=start, **how)
+
+    def call(self, *words, text=b"", uid=None, env=None, timeout=60):
+        """words[0] is one of the names."""
+        text = text.encode() if isinstance(text, str) else text
+        name, *rest = words
+        command = [str(self.names / name), *rest]
+        if uid is not None:
+            command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
+        return subprocess.run(command, input=text, capture_output=True, timeout=timeout * lib.SLOW,
+                              env={**os.environ, "WAYPOST_CONF": str(self.relay.conf), **(env or {})})
+
+    def got(self, subject):
+        """The messages of this subject at the next hop."""
+        mark = f"Subject: {subject}\r\n".encode()
+        return [m for m in self.hop.messages if mark in m.content]
+
+    def wait(self, subject, count=1):
+        wait_for(lambda: len(self.got(subject)) >= count, 20, lambda: f"{subject}: {self.relay.log_text()[-1500:]}")
+        return self.got(subject)[0]
+
+    def dropped(self):
+        return sorted(f.name for f in self.drop.iterdir()) if self.drop.exists() else []
+
+
+def text(subject, head="", body="hello\n"):
+    return f"{head}Subject: {subject}\n\n{body}"
+
+
+# name, words, header in front of the Subject, recipients, sender (None: the caller)
+CALLERS = (
+    ("PHP mail()", ("sendmail", "-t", "-i"), "To: a@x.test\n", ["a@x.test"], None),
+    ("PHP mail() with -f", ("sendmail", "-t", "-i", "-f", "web@site.test"), "To: a@x.test\n", ["a@x.test"], "web@site.test"),
+    ("PHPMailer", ("sendmail", "-oi", "-fweb@site.test", "-t"), "To: a@x.test\nCc: b@x.test\n", ["a@x.test", "b@x.test"],
+     "web@site.test"),
+    ("PHPMailer without a sender", ("sendmail", "-oi", "-t"), "To: A <a@x.test>\n", ["a@x.test"], None),
+    ("Symfony's -t", ("sendmail", "-t", "-oi", "-fapp@site.test"), "To: a@x.test\n", ["a@x.test"], "app@site.test"),
+    ("git send-email", ("sendmail", "-i", "-f", "dev@site.test", "a@x.test", "b@x.test"),
+     "From: dev@site.test\nTo: a@x.test\nCc: b@x.test\n", ["a@x.test", "b@x.test"], "dev@site.test"),
+    ("mutt", ("sendmail", "-oem", "-oi", "-f", "me@site.test", "-N", "failure,delay", "-R", "full", "-B", "8BITMIME",
+              "--", "a@x.test"), "From: me@site.test\nTo: a@x.test\n", ["a@x.test"], "me@site.test"),
+    ("Debian's cron", ("sendmail", "-FCronDaemon", "-i", "-B8BITMIME", "-oem", "root"),
+     "From: root (Cron Daemon)\nTo: root\n", ["ops@desk.test"], None),
+    ("cronie", ("sendmail", "-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root"),
+     'From: "(Cron Daemon)" <root>\nTo: root\n', ["ops@desk.test"], "root@here.test"),
+    ("Vixie's cron", ("sendmail", "-FCronDaemon", "-odi", "-oem", "-or0s", "root"),
+     "From: root (Cron Daemon)\nTo: root\n", ["ops@desk.test"], None),
+    ("mdadm", ("sendmail", "-t"), "From: mdadm monitoring <root>\nTo: root\n", ["ops@desk.test"], None),
+    ("logwatch", ("sendmail", "-t"), "To: root\nFrom: Logwatch@host.test\n", ["ops@desk.test"], None),
+    ("fail2ban", ("sendmail", "-f", "fail2ban@site.test", "a@x.test"), "From: Fail2Ban <fail2ban@site.test>\nTo: a@x.test\n",
+     ["a@x.test"], "fail2ban@site.test"),
+    ("Asterisk", ("sendmail", "-t"), 'From: "Voicemail" <pbx@site.test>\nTo: "Joe" <a@x.test>\n', ["a@x.test"], None),
+    ("Perl's Mail::Mailer", ("sendmail", "-t", "-oi", "-oem", "-odb"), "To: a@x.test\nBcc: b@x.test\n",
+     ["a@x.test", "b@x.test"], None),
+    ("Nodemailer and Rails", ("sendmail", "-i", "-f", "app@site.test", "a@x.test"), "To: a@x.test\n", ["a@x.test"],
+     "app@site.test"),
+    ("s-nail", ("sendmail", "-i", "-r", "me@site.test", "--", "a@x.test"), "To: a@x.test\n", ["a@x.test"], "me@site.test"),
+    ("another name", ("send-mail", "-i", "a@x.test"), "", ["a@x.test"], None),
+)
+
+
+def me():
+    return f"{run('id', '-un').stdout.strip()}@here.test"
+
+
+def check(rig, subject, row):
+    name, _, head, recipients, sender = row
+    message = rig.wait(subject)
+    assert sorted(message.recipients) == sorted(recipients), (name, message.recipients)
+    assert message.sender == (sender or me()), (name, message.sender)
+    assert b"\nhello\r\n" in message.content and b"bcc:" not in message.content.lower(), (name, message.content)
+    assert re.search(rb"\(by local user \S+, uid %d\)" % os.getuid(), message.content), (name, message.content)
+    for field in (b"Date:", b"Message-ID:", b"From:"):
+        assert message.content.count(b"\n" + field) == 1, (name, field, message.content)
+
+
+@case("every caller's words work while the relay runs")
+def up(stack):
+    rig = Rig(stack)
+    for i, row in enumerate(CALLERS):
+        done = rig.call(*row[1], text=text(f"up {i}", row[2]))
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), (row[0], done)
+    for i, row in enumerate(CALLERS):
+        check(rig, f"up {i}", row)
+        assert len(rig.got(f"up {i}")) == 1, row[0]
+    assert rig.dropped() == [] and rig.relay.stop() == 0
+
+
+@case("every caller's words work while the relay is down, and the trace says that it waited")
+def down(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    for i, row in enumerate(CALLERS):
+        done = rig.call(*row[1], text=text(f"down {i}", row[2]))
+        assert (done.returncode, done.stderr) == (0, b""), (row[0], done)
+    assert len(rig.dropped()) == len(CALLERS), rig.dropped()
+    rig.relay.start()
+    for i, row in enumerate(CALLERS):
+        check(rig, f"down {i}", row)
+    wait_for(lambda: rig.dropped() == [], what="the folder to be empty")
+    assert all(len(rig.got(f"down {i}")) == 1 for i in range(len(CALLERS)))
+    message_id = re.search(rb"Message-ID: (<\S+>)", rig.got("down 0")[0].content)[1].decode()
+    waited = [h for h in rig.relay.hops(message_id) if h["stage"] == "wait"]
+    assert waited and "in the drop folder: the relay does not run" in waited[0]["text"], rig.relay.hops(message_id)
+    assert rig.relay.stop() == 0
+
+
+@case("every caller's words work while the relay is restarted again and again")
+def restarted(stack):
+    rig = Rig(stack)
+    over = threading.Event()
+
+    def restart():
+        while not over.is_set():
+            time.sleep(0.1)
+            rig.relay.stop()
+            rig.relay.start()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    try:
+        for turn in range(3):
+            for i, row in enumerate(CALLERS):
+                done = rig.call(*[w for w in row[1] if w != "-odi"], text=text(f"restart {turn} {i}", row[2]))
+                assert done.returncode == 0, (row[0], done)
+    finally:
+        over.set()
+        thread.join()
+    for turn in range(3):
+        for i, row in enumerate(CALLERS):
+            check(rig, f"restart {turn} {i}", row)
+    assert rig.dropped() == [], rig.dropped()
+    # Each message once: the relay is stopped in order, never killed.
+    assert len(rig.hop.messages) == 3 * len(CALLERS), len(rig.hop.messages)
+    assert rig.relay.stop() == 0
+
+
+def tiny_disk(stack, path, size):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root for a disk of its own")
+    path.mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", path)
+    stack.callback(lambda: run("umount", "-l", path, check=False))
+
+
+@case("with both disks full every caller gets 75 and one line, and nothing lies about")
+def full(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    tiny_disk(stack, rig.drop, "512K")
+    for i, row in enumerate(CALLERS):
+        done = rig.call(*row[1], text=text(f"full {i}", row[2]))
+        assert done.returncode == 75 and done.stderr.count(b"\n") == 1, (row[0], done)
+        assert b"full" in done.stderr and b"try again" in done.stderr, done.stderr
+    assert rig.dropped() == [], rig.dropped()
+    done = rig.call("sendmail", "-oeq", "a@x.test", text=text("quiet"))
+    assert (done.returncode, done.stderr) == (75, b""), done
+
+
+@case("when the relay has no room, the drop folder takes the mail until it has")
+def relay_full(stack):
+    rig = Rig(stack, conf='queue { size = "1M" map-size = "64M" }\nlimits { message-size = "64K" header-size = "32K" }', script={"mail": "451 4.7.1 later"})
+    big = "x" * 70 + "\n"
+    for i in range(60):
+        done = rig.call("sendmail", "-i", "a@x.test", text=text(f"big {i}", body=big * 700))
+        assert done.returncode == 0, done
+        if rig.dropped():
+            break
+    else:
+        raise AssertionError("the queue was never full")
+    wait_for(lambda: "mail in the drop folder has to wait" in rig.relay.log_text(), what="the warning")
+    assert not any(name.startswith("corrupt") for name in rig.dropped()), rig.dropped()
+    assert rig.relay.stop() == 0
+
+
+# ---- Bcc and Resent ----
+
+HEADERS = (
+    ("To, Cc and Bcc", "To: a@x.test\nCc: b@x.test\nBcc: c@x.test\n", ["a@x.test", "b@x.test", "c@x.test"]),
+    ("only Bcc", "Bcc: c@x.test\n", ["c@x.test"]),
+    ("a folded Bcc", "To: a@x.test\nBcc: c@x.test,\n d@x.test\n\t, e@x.test\n", ["a@x.test", "c@x.test", "d@x.test", "e@x.test"]),
+    ("a group in Bcc", 'To: undisclosed-recipients:;\nBcc: us: c@x.test, "D, E" <d@x.test>;\n', ["c@x.test", "d@x.test"]),
+    ("Resent", "Resent-From: me@x.test\nResent-To: r@x.test\nResent-Bcc: s@x.test\nTo: a@x.test\n", ["r@x.test", "s@x.test"]),
+    ("CRLF", "To: a@x.test\r\nBcc: c@x.test\r\n", ["a@x.test", "c@x.test"]),
+    ("an mbox line", "From a@x.test Sat Nov 21 16:54:16 2026\nTo: a@x.test\n", ["a@x.test"]),
+)
+
+
+@case("Bcc is delivered to and removed, Resent fields win")
+def bcc(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        for i, (name, head, _) in enumerate(HEADERS):
+            done = rig.call("sendmail", "-t", "-i", text=text(f"{state} bcc {i}", head))
+            assert done.returncode == 0, (name, done)
+    rig.relay.start()
+    for state in ("up", "down"):
+        for i, (name, _, recipients) in enumerate(HEADERS):
+            message = rig.wait(f"{state} bcc {i}")
+            assert sorted(message.recipients) == recipients, (name, message.recipients)
+            assert not re.search(rb"(?im)^(resent-)?bcc:|^from a@x", message.content), (name, message.content)
+    done = rig.call("sendmail", "-i", "z@x.test", text=text("no t", "To: a@x.test\nBcc: c@x.test\n"))
+    message = rig.wait("no t")
+    assert done.returncode == 0 and message.recipients == ["z@x.test"] and b"Bcc" not in message.content, message.content
+
+
+@case("-t and addresses as words: added, or taken away when the configuration says so")
+def arguments(stack):
+    rig = Rig(stack)
+    assert rig.call("sendmail", "-t", "b@x.test", text=text("added", "To: a@x.test\n")).returncode == 0
+    assert sorted(rig.wait("added").recipients) == ["a@x.test", "b@x.test"]
+    other = Rig(stack, sendmail="extract-adds-arguments = false")
+    assert other.call("sendmail", "-t", "b@x.test", text=text("away", "To: a@x.test, b@x.test\n")).returncode == 0
+    assert other.wait("away").recipients == ["a@x.test"]
+
+
+# ---- content ----
+
+BODIES = (
+    ("a lone dot with -i", ["-i"], "one\n.\ntwo\n", b"one\r\n.\r\ntwo\r\n", None),
+    ("a lone dot without it", [], "one\n.\ntwo\n", b"one\r\n", b"forgot -i"),
+    ("a lone dot at the end", [], "one\n.\n", b"one\r\n", None),
+    ("dots in front", ["-i"], "..a\n.b\n...\n", b"..a\r\n.b\r\n...\r\n", None),
+    ("no line end", ["-i"], "one\ntwo", b"one\r\ntwo\r\n", None),
+    ("CRLF", ["-oi"], "one\r\ntwo\r\n", b"one\r\ntwo\r\n", None),
+    ("a progress bar", ["-i"], "10%\r20%\r\ndone\n", b"10%\r\n20%\r\ndone\r\n", None),
+    ("NUL", ["-i"], "a\0b\n", b"ab\r\n", b"NUL"),
+    ("8-bit", ["-i"], "Gr\u00fc\u00dfe\n", "Gr\u00fc\u00dfe\r\n".encode(), None),
+    ("nothing", ["-i"], "", b"", None),
+)
+
+
+@case("what is piped in arrives line by line, whatever its line ends are")
+def bodies(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        for i, (name, words, body, _, said) in enumerate(BODIES):
+            done = rig.call("sendmail", *words, "a@x.test", text=text(f"{state} body {i}", body=body))
+            assert done.returncode == 0 and (said in done.stderr if said else done.stderr == b""), (name, done)
+    rig.relay.start()
+    for state in ("up", "down"):
+        for i, (name, _, _, want, _) in enumerate(BODIES):
+            got = rig.wait(f"{state} body {i}").content.split(b"\r\n\r\n", 1)[1]
+            assert got == want, (state, name, got)
+
+
+@case("lines of more than 998 octets and a message of 5 MB arrive")
+def large(stack):
+    rig = Rig(stack)
+    line = "abcdefghij" * 300
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        assert rig.call("sendmail", "-i", "a@x.test", text=text(f"{state} long", body=line + "\n")).returncode == 0
+        assert rig.call("sendmail", "-i", "a@x.test", text=text(f"{state} 5M", body=("y" * 70 + "\n") * 72000)).returncode == 0
+    rig.relay.start()
+    for state in ("up", "down"):
+        body = rig.wait(f"{state} long").content.split(b"\r\n\r\n", 1)[1]
+        assert max(map(len, body.split(b"\r\n"))) <= 998 and b"abcdefghij" in body
+        assert len(rig.wait(f"{state} 5M").content) > 5_000_000
+    done = rig.call("sendmail", "-i", "a@x.test", text=text("60M", body=("z" * 70 + "\n") * 860000))
+    assert done.returncode == 65 and b"large" in done.stderr, done
+
+
+@case("a header without its end, and text without a header, are mended")
+def heads(stack):
+    rig = Rig(stack)
+    assert rig.call("sendmail", "-i", "a@x.test", text="Subject: cut\nbody at once\n").returncode == 0
+    assert rig.wait("cut").content.endswith(b"\r\n\r\nbody at once\r\n"), rig.wait("cut").content
+    assert rig.call("sendmail", "-i", "-FBare", "a@x.test", text="just text\n").returncode == 0
+    wait_for(lambda: any(m.content.endswith(b"\r\n\r\njust text\r\n") for m in rig.hop.messages), what="the bare text")
+    bare = [m for m in rig.hop.messages if b"just text" in m.content][0].content
+    assert re.search(rb'\nFrom: "?Bare"? <\S+@here.test>\r\n', bare), bare
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("named"), env={"NAME": "Joe X"}).returncode == 0
+    assert b"Joe X" in rig.wait("named").content
+    assert rig.call("sendmail", "-i", "-FNo", "a@x.test", text=text("from", "From: b@x.test\n")).returncode == 0
+    assert b"\nFrom: b@x.test\r\n" in rig.wait("from").content
+
+
+# ---- addresses ----
+
+SENDERS = (
+    ("nothing", ["-f", ""], ""),
+    ("brackets", ["-f", "<>"], ""),
+    ("brackets, glued", ["-f<>"], ""),
+    ("a bare name", ["-froot"], "root@here.test"),
+    ("with a name", ["-f", "Joe <joe@x.test>"], "joe@x.test"),
+    ("quotes", ["-f", '"a b"@x.test'], '"a b"@x.test'),
+    ("-r", ["-r", "joe@x.test"], "joe@x.test"),
+)
+
+
+@case("senders: null, bare, quoted")
+def senders(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        for i, (name, words, _) in enumerate(SENDERS):
+            done = rig.call("sendmail", "-i", *words, "a@x.test", text=text(f"{state} sender {i}"))
+            assert done.returncode == 0, (name, done)
+    rig.relay.start()
+    for state in ("up", "down"):
+        for i, (name, _, want) in enumerate(SENDERS):
+            assert rig.wait(f"{state} sender {i}").sender == want, (state, name, rig.got(f"{state} sender {i}")[0].sender)
+
+
+@case("DSN wishes reach the next hop, from both ways in")
+def dsn(stack):
+    rig = Rig(stack)
+    words = ("sendmail", "-i", "-N", "failure,delay", "-R", "hdrs", "-V", "id+1 x", "a@x.test")
+    assert rig.call(*words, text=text("dsn up")).returncode == 0
+    rig.wait("dsn up")
+    rig.relay.stop()
+    assert rig.call(*words, text=text("dsn down")).returncode == 0
+    rig.relay.start()
+    rig.wait("dsn down")
+    mails = [c for c in rig.hop.commands if c.upper().startswith("MAIL")]
+    rcpts = [c for c in rig.hop.commands if c.upper().startswith("RCPT")]
+    assert len(mails) == 2 and all("RET=HDRS" in c and "ENVID=id+2B1+20x" in c for c in mails), mails
+    assert len(rcpts) == 2 and all("NOTIFY=FAILURE,DELAY" in c for c in rcpts), rcpts
+
+
+# words, text, code, what the line says
+REFUSED = (
+    (["-i"], text("x"), 64, b"no recipients"),
+    (["a@x.test", "-oops@x.test"], text("x"), 64, b"--"),
+    (["-N", "sometimes", "a@x.test"], text("x"), 64, b"-N"),
+    (["-bd"], "", 64, b"waypost serve"),
+    (["-bl"], "", 64, b"waypost serve"),
+    (["-bD"], "", 64, b"waypost serve"),
+    (["-i", "a@@x.test"], text("x"), 65, b"a@@x.test"),
+    (["-i", "a b@x.test"], text("x"), 65, b"a b@x.test"),
+    (["-i", "|/bin/sh"], text("x"), 65, b"programs or files"),
+    (["-i", "/etc/passwd"], text("x"), 65, b"programs or files"),
+    (["-t"], text("x", "To: a b c\n"), 65, b"a b c"),
+    (["-f", "a@@b", "a@x.test"], text("x"), 65, b"a@@b"),
+    (["-i", "a@x.test"], text("x", "From: a@x.test\nFrom: b@x.test\n"), 65, b"From"),
+    (["-t"], text("x"), 66, b"To, Cc or Bcc"),
+    (["-O", "requiretls=yes", "a@x.test"], text("x"), 69, b"REQUIRETLS"),
+)
+
+
+@case("what cannot be sent gets its code, one line, and nothing of it is sent")
+def refused(stack):
+    rig = Rig(stack)
+    for words, said, code, line in REFUSED:
+        done = rig.call("sendmail", *words, text=said)
+        assert done.returncode == code and done.stderr.count(b"\n") == 1 and line in done.stderr, (words, done)
+    done = rig.call("sendmail", "-i", "good@x.test", "bad@@x.test", text=text("half"))
+    assert done.returncode == 65, done
+    assert rig.call("sendmail", "-i", "--", "-oops@x.test", text=text("dash")).returncode == 0
+    assert rig.wait("dash").recipients == ["-oops@x.test"] and len(rig.hop.messages) == 1
+    assert rig.dropped() == []
+
+
+@case("-oem mails the error back, -oee exits with 0 then, -oeq says nothing")
+def errors(stack):
+    rig = Rig(stack)
+    for mode, code in (("m", 65), ("e", 0)):
+        done = rig.call("sendmail", f"-oe{mode}", "-i", "-f", "me@x.test", "a@@x.test", text=text(f"mode {mode}"))
+        assert done.returncode == code, done
+        report = wait_for(lambda: [m for m in rig.hop.messages if f"Subject: mode {mode}".encode() in m.content], what="the report")[0]
+        assert report.recipients == ["me@x.test"] and report.sender == "" and b"was not sent" in report.content, report.content
+    done = rig.call("sendmail", "-oeq", "-i", "a@@x.test", text=text("quiet"))
+    assert (done.returncode, done.stderr) == (65, b""), done
+
+
+# ---- the verdict ----
+
+VERDICTS = (
+    ("delivered", {}, 0, b""),
+    ("no such user", {"rcpt": "550 5.1.1 no such user"}, 67, b"no such user"),
+    ("refused", {"content": "554 5.7.1 spam"}, 69, b"spam"),
+    ("put off", {"rcpt": "450 4.2.1 later"}, 0, b""),
+)
+
+
+@case("-odi waits for the next hop's verdict and exits by it")
+def verdicts(stack):
+    for name, script, code, said in VERDICTS:
+        rig = Rig(stack, script=script)
+        for flag in ("-odi", "-odf"):
+            done = rig.call("sendmail", "-i", flag, "-f", "me@site.test", "a@x.test", text=text(f"{name} {flag}"))
+            assert done.returncode == code and said in done.stderr, (name, done)
+            assert name != "delivered" or len(rig.got(f"{name} {flag}")) == 1, "it has arrived when sendmail exits"
+            assert done.stderr.count(b"\n") == (1 if code else 0), done
+        rig.relay.stop()
+
+
+@case("-odi with a next hop that hangs exits with 0 after the wait: the mail is queued")
+def verdict_late(stack):
+    rig = Rig(stack, script={"mail": "hang"}, sendmail='wait = "1s"')
+    began = time.monotonic()
+    done = rig.call("sendmail", "-i", "-odi", "a@x.test", text=text("late"))
+    assert done.returncode == 0 and time.monotonic() - began >= 1, done
+    assert len(rig.relay.queue()) == 1
+    rig.relay.kill()
+
+
+@case("-v shows the dialogue and what became of it")
+def verbose(stack):
+    rig = Rig(stack)
+    done = rig.call("sendmail", "-v", "-i", "a@x.test", text=text("shown"))
+    said = done.stdout.decode()
+    assert done.returncode == 0, done
+    for part in ("<<< 220", ">>> MAIL FROM:<", "<<< 250 2.0.0 queued as", " settle delivered to=a@x.test"):
+        assert part in said, (part, said)
+    rig.relay.stop()
+    assert rig.call("sendmail", "-v", "-odi", "-i", "a@x.test", text=text("dropped")).returncode == 0
+    assert len(rig.dropped()) == 1
+
+
+# ---- -bs ----
+
+
+def smtp(*lines):
+    return "".join(line + "\r\n" for line in lines).encode()
+
+
+PIPELINED = smtp("EHLO app", "MAIL FROM:<app@site.test>", "RCPT TO:<a@x.test>", "RCPT TO:<root>", "DATA")
+
+
+@case("-bs is the relay's own server: pipelining, two messages, nothing from a cut one")
+def session(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        one = PIPELINED + smtp(f"Subject: {state} bs 1", "", "one", "..dot", ".")
+        two = smtp("MAIL FROM:<root>", "RCPT TO:<b@x.test>", "DATA", f"Subject: {state} bs 2", "", "hello", ".", "QUIT")
+        done = rig.call("sendmail", "-bs", text=one + two)
+        codes = [line[:3] for line in done.stdout.decode().splitlines() if line[3:4] == " "]
+        assert done.returncode == 0 and codes == ["220"] + ["250"] * 4 + ["354"] + ["250"] * 3 + ["354", "250", "221"], done
+        cut = rig.call("sendmail", "-bs", text=PIPELINED + smtp(f"Subject: {state} cut", "", "half"))
+        assert b"354" in cut.stdout and b"queued" not in cut.stdout and b"kept" not in cut.stdout, cut
+    assert len(rig.dropped()) == 2, rig.dropped()
+    rig.relay.start()
+    for state in ("up", "down"):
+        message = rig.wait(f"{state} bs 1")
+        assert sorted(message.recipients) == ["a@x.test", "ops@desk.test"] and b"one\r\n.dot\r\n" in message.content
+        assert rig.wait(f"{state} bs 2").sender == "root@here.test"
+    assert not rig.got("up cut") and not rig.got("down cut")
+    assert rig.relay.stop() == 0
+
+
+@case("-bs answers step by step to a caller that waits, without a login")
+def session_steps(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        process = subprocess.Popen([str(rig.names / "sendmail"), "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env={**os.environ, "WAYPOST_CONF": str(rig.relay.conf)})
+        stack.callback(process.kill)
+
+        def ask(line, code):
+            if line:
+                process.stdin.write(line.encode() + b"\r\n")
+                process.stdin.flush()
+            while True:
+                answer = process.stdout.readline()
+                assert answer.startswith(code.encode()), (line, answer)
+                if answer[3:4] == b" ":
+                    return
+
+        ask("", "220")
+        ask("EHLO x", "250")
+        ask("MAIL FROM:<a@x.test>", "250")
+        ask("RCPT TO:<b@x.test>", "250")
+        ask("DATA", "354")
+        ask(f"Subject: {state} step\r\n\r\nx\r\n.", "250")
+        # The 250 was a promise: it is on disk, whatever happens to us now.
+        process.kill()
+        process.wait()
+        assert state == "up" or len(rig.dropped()) == 1
+    rig.relay.start()
+    assert rig.wait("up step") and rig.wait("down step")
+
+
+# ---- the other jobs ----
+
+
+@case("mailq prints what scripts take apart, and an unprivileged user sees own mail only")
+def mailq(stack):
+    rig = Rig(stack, script={"rcpt": "450 4.2.1 mailbox busy"})
+    empty = rig.call("mailq")
+    assert (empty.returncode, empty.stdout) == (0, b"Mail queue is empty\n"), empty
+    root = os.geteuid() == 0
+    assert rig.call("sendmail", "-i", "-f", "me@x.test", "a@x.test", "b@x.test", text=text("mine")).returncode == 0
+    if root:
+        assert rig.call("sendmail", "-i", "-f", "you@x.test", "c@x.test", text=text("yours"), uid=NOBODY).returncode == 0
+    wait_for(lambda: rig.call("mailq").stdout.count(b"mailbox busy") >= (2 if root else 1), what="the reasons")
+    listed = rig.call("sendmail", "-bp").stdout.decode()
+    lines = listed.splitlines()
+    assert lines[0].startswith("-Queue ID-"), listed
+    assert re.fullmatch(r"[0-9a-z]{26}[ *!] +\d+ [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d  me@x.test", lines[1]), lines[1]
+    assert re.fullmatch(r" +\(450 4.2.1 mailbox busy\)|\s+\(mailbox busy\)", lines[2]), lines[2]
+    assert lines[3].strip() == "a@x.test" and lines[4].strip() == "b@x.test" and lines[5] == "", listed
+    assert re.fullmatch(r"-- \d+ Kbytes in %d Requests?\." % (2 if root else 1), lines[-1]), lines[-1]
+    rows = [json.loads(line) for line in rig.call("mailq", "--json").stdout.splitlines()]
+    assert len(rows) == (2 if root else 1), rows
+    if not root:
+        return
+    theirs = rig.call("mailq", uid=NOBODY).stdout
+    assert b"c@x.test" in theirs and b"a@x.test" not in theirs and b"in 1 Request." in theirs, theirs
+    cli = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", lib.WAYPOST, "-c", rig.relay.conf)
+    assert "you@x.test" in run(*cli, "queue", "list").stdout and "me@x.test" not in run(*cli, "queue", "list").stdout
+    assert run(*cli, "trace", "c@x.test").returncode == 0
+    assert run(*cli, "trace", "a@x.test", check=False).returncode == 1
+    mine = [r["id"] for r in rows if r["sender"] == "me@x.test"][0]
+    assert run(*cli, "queue", "show", mine, check=False).returncode != 0
+    assert run(*cli, "queue", "show", "--content", mine, check=False).returncode != 0
+    denied = run(*cli, "queue", "hold", check=False)
+    assert denied.returncode == 77 and "root" in denied.stderr, denied
+    assert rig.call("runq", uid=NOBODY).returncode == 77
+    member = run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={os.getegid()}", "--", lib.WAYPOST, "-c",
+                 rig.relay.conf, "queue", "list")
+    assert "me@x.test" in member.stdout, member
+
+
+@case("runq, newaliases, -bv, hoststat do what their callers expect")
+def jobs(stack):
+    rig = Rig(stack)
+    for words in (("runq",), ("sendmail", "-q"), ("sendmail", "-q30m"), ("sendmail", "-qRx.test"), ("sendmail", "-qSa@x.test"),
+                  ("newaliases",), ("sendmail", "-bi"), ("sendmail", "-I"), ("hoststat",),
+                  ("purgestat",)):
+        done = rig.call(*words)
+        assert done.returncode == 0 and done.stderr == b"", (words, done)
+    done = rig.call("sendmail", "-bv", "root", "a@x.test", "-f", "b@x.test")
+    assert done.returncode == 64, "options come first"
+    done = rig.call("sendmail", "-bv", "root", "a@x.test")
+    lines = done.stdout.decode().splitlines()
+    assert done.returncode == 0 and len(lines) == 2, done
+    assert lines[0].startswith("root... deliverable: relay ") and "ops@desk.test" in lines[0], lines
+    assert rig.hop.address in lines[1] and "route all" in lines[1], lines
+    rig.aliases.write_text("root: |/bin/sh\n")
+    done = rig.call("newaliases")
+    assert b"aliases:1" in done.stderr, done
+
+
+@case("who may not read the configuration still gets mail out")
+def unreadable(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack)
+    rig.relay.conf.chmod(0o600)
+    # It has the usual paths then; in a mount namespace of its own, so that nothing real is touched.
+    inside = ("set -e; mount -t tmpfs -o mode=755 t /run; mount -t tmpfs -o mode=755 t /var/spool; mkdir /var/spool/waypost; "
+              "chmod 3733 /var/spool/waypost; chown nobody /var/spool/waypost; "
+              'printf "Subject: closed\\n\\nx\\n" | setpriv --reuid=65534 --regid=65534 --clear-groups -- "$0" -i a@x.test; '
+              "cat /var/spool/waypost/*")
+    done = run("unshare", "-m", "sh", "-c", inside, rig.names / "sendmail", env={"WAYPOST_CONF": str(rig.relay.conf)})
+    assert "nobody listens on /run/waypost/submit.sock" in done.stdout and "Subject: closed" in done.stdout, done
+
+
+# ---- the folder ----
+
+
+@case("the drop folder: everybody may add, nobody may look, what is odd is moved aside with one alarm")
+def folder(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack)
+    assert rig.drop.stat().st_mode & 0o7777 == 0o3733, oct(rig.drop.stat().st_mode)
+    rig.relay.stop()
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("theirs"), uid=NOBODY, env={"NAME": ""}).returncode == 0
+    name = rig.dropped()[0]
+    st = (rig.drop / name).stat()
+    assert (st.st_uid, st.st_gid, st.st_mode & 0o7777) == (NOBODY, rig.drop.stat().st_gid, 0o640), st
+    other = ("setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "--")
+    assert run(*other, "ls", rig.drop, check=False).returncode != 0
+    assert run(*other, "cat", rig.drop / name, check=False).returncode != 0
+    assert run(*other, "rm", "-f", rig.drop / name, check=False).returncode != 0
+    good = (rig.drop / name).read_bytes()
+    odd = {"11": b"nothing of ours", "22": b"waypost-drop 1 x\r\nEHLO x\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@@x>\r\nDATA\r\n.\r\n",
+           "33": good[:-12], "44": b"", "55": b"waypost-drop 9 x\r\n"}
+    for digits, content in odd.items():
+        (rig.drop / (digits * 16)).write_bytes(content)
+    os.mkfifo(rig.drop / ("66" * 16))
+    (rig.drop / ("77" * 16)).symlink_to("/etc/passwd")
+    (rig.drop / ("88" * 16)).mkdir()
+    os.link(rig.relay.conf, rig.drop / ("99" * 16))
+    (rig.drop / "README").write_text("not ours")
+    old = rig.drop / "tmp-old"
+    old.write_text("half")
+    rig.relay.start()
+    message = rig.wait("theirs")
+    assert b"(by local user nobody, uid 65534)" in message.content, message.content
+    wait_for(lambda: sum(n.startswith("corrupt-") for n in rig.dropped()) == 9, what=lambda: f"nine set aside: {rig.dropped()}")
+    wait_for(lambda: rig.relay.log_text().count("cannot be taken and was moved") == 9, what=lambda: rig.relay.log_text())
+    rig.relay.stop()
+    rig.relay.start()
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("after")).returncode == 0 and rig.wait("after")
+    assert rig.relay.log_text().count("cannot be taken and was moved") == 9
+    assert sorted(n for n in rig.dropped() if not n.startswith("corrupt-")) == ["README", "tmp-old"]
+    assert len(rig.hop.messages) == 2
+
+
+@case("a file that is found again after a crash is not sent twice")
+def found_again(stack):
+    rig = Rig(stack, script={"mail": "451 4.7.1 later"}, start=False,
+              wrapper=["strace", "-f", "-qq", "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EIO"])
+    rig.relay.wrapper, injecting = [], rig.relay.wrapper
+    rig.drop.mkdir(mode=0o700)
+    for i in range(3):
+        size = 10 if i else 9000  # one with a side file
+        assert rig.call("sendmail", "-i", "a@x.test", text=text(f"again {i}", body=("x" * 70 + "\n") * size)).returncode == 0
+    rig.relay.wrapper = injecting
+    rig.relay.start()
+    wait_for(lambda: len(rig.relay.listed()) == 3, what="three in the queue")
+    assert len(rig.dropped()) == 3, "it could not remove them"
+    child = int(run("pgrep", "-P", str(rig.relay.process.pid)).stdout.split()[0])
+    os.kill(child, signal.SIGKILL)
+    rig.relay.process.wait()
+    rig.relay.wrapper = []
+    rig.hop.script.clear()
+    rig.relay.start()
+    wait_for(lambda: rig.dropped() == [], what="the folder to be empty")
+    for i in range(3):
+        rig.wait(f"again {i}")
+    wait_for(lambda: rig.relay.listed() == [], what="the queue to be empty")
+    assert len(rig.hop.messages) == 3, len(rig.hop.messages)
+
+
+@case("mail that is dropped while the relay runs is taken at once, in turns between users")
+def at_once(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack, sendmail="drop-messages = 5")
+    rig.relay.stop()
+    for i in range(8):
+        assert rig.call("sendmail", "-i", "a@x.test", text=text(f"root {i}")).returncode == 0
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("nobody"), uid=NOBODY).returncode == 0
+    rig.relay.start()
+    rig.wait("nobody")
+    wait_for(lambda: len(rig.hop.messages) == 6, what="five of one user, one of the other")
+    assert len(rig.dropped()) == 3
+    # A file that appears makes it look again at once.
+    file = rig.drop / "tmp-mine"
+    file.write_bytes(b"waypost-drop 1 by hand\r\nEHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@x.test>\r\nDATA\r\nSubject: by hand\r\n\r\n.\r\nQUIT\r\n")
+    os.rename(file, rig.drop / ("ab" * 16))
+    rig.wait("by hand")
+    wait_for(lambda: rig.dropped() == [], what="the rest")
+    assert rig.relay.stop() == 0
+
+
+@case("a killed relay loses nothing that sendmail said 0 to")
+def killed(stack):
+    rig = Rig(stack)
+    over = threading.Event()
+
+    def kill():
+        while not over.is_set():
+            time.sleep(0.15)
+            rig.relay.kill()
+            rig.relay.start()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        for i in range(60):
+            assert rig.call("sendmail", "-i", "a@x.test", text=text(f"kill {i}")).returncode == 0
+    finally:
+        over.set()
+        thread.join()
+    for i in range(60):
+        rig.wait(f"kill {i}")
+    assert rig.dropped() == []
+
+
+@case("the service manager's socket is used when it passes one named submit")
+def activated(stack):
+    rig = Rig(stack, start=False)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(rig.submit))
+    rig.submit.chmod(0o666)
+    listener.listen()
+    stack.callback(listener.close)
+    waiting = subprocess.Popen([str(rig.names / "sendmail"), "-i", "a@x.test"], stdin=subprocess.PIPE,
+                               env={**os.environ, "WAYPOST_CONF": str(rig.relay.conf)})
+    waiting.stdin.write(text("activated").encode())
+    waiting.stdin.close()
+
+    log = open(rig.relay.log, "ab")
+    os.dup2(listener.fileno(), 3)
+    os.set_inheritable(3, True)
+    start = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=submit exec "$0" "$@"'
+    rig.relay.process = subprocess.Popen(["sh", "-c", start, lib.WAYPOST, "-c", str(rig.relay.conf), "serve"], stdout=log,
+                                         stderr=subprocess.STDOUT, pass_fds=(3,), cwd=rig.relay.dir)
+    log.close()
+    wait_for(rig.relay.is_ready, 20, "the relay to start")
+    assert waiting.wait(30 * lib.SLOW) == 0
+    rig.wait("activated")
+    assert rig.relay.stop() == 0 and rig.submit.exists(), "the path is the service manager's"
+
+
+@case("it loads nothing that it does not use", plain_only=True)
+def loads(stack):
+    loaded = run("ldd", SMALL).stdout
+    assert {line.split()[0].split("/")[-1] for line in loaded.splitlines()} <= {
+        "linux-vdso.so.1", "libc.so.6", "ld-linux-x86-64.so.2", "libidn2.so.0", "libunistring.so.2"}, loaded
+
+
+@case("socket and folder can be switched off, and a relay without listeners is one for sendmail alone")
+def off(stack):
+    rig = Rig(stack, start=False)
+    conf = rig.relay.conf.read_text()
+    rig.relay.conf.write_text(re.sub(r'socket = "[^"]*submit.sock" drop = "[^"]*"', 'socket = "" drop = ""', conf))
+    done = rig.call("sendmail", "-i", "a@x.test", text=text("off"))
+    assert done.returncode == 75 and b"no socket" in done.stderr, done
+    bare = run(lib.WAYPOST, "-c", rig.relay.conf, "check", check=False)
+    assert bare.returncode != 0 and "listen" in bare.stdout + bare.stderr, bare
+    rig.relay.conf.write_text(conf)
+    rig.relay.start()
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("alone")).returncode == 0 and rig.wait("alone")
+
+
+main()
