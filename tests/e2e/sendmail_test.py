@@ -728,11 +728,10 @@ def activated(stack):
     waiting.stdin.close()
 
     log = open(rig.relay.log, "ab")
-    os.dup2(listener.fileno(), 3)
-    os.set_inheritable(3, True)
-    start = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=submit exec "$0" "$@"'
+    fd = listener.fileno()
+    start = f'exec 3<&{fd}; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=submit exec "$0" "$@"'
     rig.relay.process = subprocess.Popen(["sh", "-c", start, lib.WAYPOST, "-c", str(rig.relay.conf), "serve"], stdout=log,
-                                         stderr=subprocess.STDOUT, pass_fds=(3,), cwd=rig.relay.dir)
+                                         stderr=subprocess.STDOUT, pass_fds=(fd,), cwd=rig.relay.dir)
     log.close()
     wait_for(rig.relay.is_ready, 20, "the relay to start")
     assert waiting.wait(30 * lib.SLOW) == 0
