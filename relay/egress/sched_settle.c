@@ -100,6 +100,11 @@ static void tell_one(const struct settling *item, size_t i)
         hop.cause = verdict->cause;
         hop.fix = verdict->fix;
     }
+    /* Nobody is told of it otherwise: a report is never reported. */
+    if (verdict->state == RECIPIENT_FAILED && (envelope->flags & ENVELOPE_DSN)) {
+        hop.weight = HOP_WARNING;
+        hop.text = STR("a delivery report reached nobody");
+    }
     hop_emit(loop_ring(loop), &hop);
 }
 
