@@ -38,13 +38,17 @@
 
 struct store;
 
+/* Some thousand messages: more than is ever in flight, and the rest of a backlog is on
+ * disk anyway. */
+#define STORE_WINDOW_BYTES ((size_t)16 << 20)
+
 struct store_options {
     const char *folder;   /* made when missing; store_mem: NULL */
     uint64_t quota_bytes; /* how much may be queued; 0: half of what is free at open */
     uint64_t
         reserve_bytes; /* kept free on the disk; 0: 1/64 of the disk, at most 256 MiB, at least 1 MiB */
     uint64_t map_bytes;  /* 0: 1 TiB */
-    size_t window_bytes; /* memory for fresh mail that is still to be claimed; 0: 12 MiB */
+    size_t window_bytes; /* memory for fresh mail that is still to be claimed; 0: STORE_WINDOW_BYTES */
     bool read_only;      /* the daemon is down: list, get only */
     struct pool *pool;   /* disk class */
     struct hop_ring

@@ -185,7 +185,6 @@ static char *path_in(const char *folder, const char *name)
 }
 
 #define TIB ((uint64_t)1 << 40)
-#define MIB ((size_t)1024 * 1024)
 
 static struct lmdb *lmdb_new(const struct store_options *options, const struct lmdb_tuning *tuning)
 {
@@ -200,7 +199,7 @@ static struct lmdb *lmdb_new(const struct store_options *options, const struct l
     l->pool = options->pool;
     l->ring = options->ring;
     l->wall_us = options->wall_us ? options->wall_us : clock_wall_us;
-    l->window_max = options->window_bytes ? options->window_bytes : 12 * MIB;
+    l->window_max = options->window_bytes ? options->window_bytes : STORE_WINDOW_BYTES;
     l->map_bytes = options->map_bytes ? options->map_bytes : TIB;
     l->tuning = *tuning;
     l->backlog_last = &l->backlog;
