@@ -210,6 +210,7 @@ class Disk:
         device = os.stat(folder).st_dev
         self.path = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat"
         self.exists = os.path.exists(self.path)  # a network or overlay file system has none
+        self.quiet_rate = 0.0                    # bytes per second that others write meanwhile
 
     def written_bytes(self):
         """All of it: what is still in memory is written first."""
@@ -217,11 +218,12 @@ class Disk:
         with open(self.path) as file:
             return int(file.read().split()[6]) * 512
 
-    def quiet_rate(self, seconds=1.0):
-        """Bytes per second that others write meanwhile."""
+    def look_at_others(self, seconds=1.0):
+        if not self.exists:
+            return
         before, began = self.written_bytes(), time.monotonic()
         time.sleep(seconds)
-        return (self.written_bytes() - before) / (time.monotonic() - began)
+        self.quiet_rate = (self.written_bytes() - before) / (time.monotonic() - began)
 
 
 class Peak:

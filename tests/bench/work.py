@@ -155,14 +155,13 @@ class Writes:
     def __init__(self, disk):
         self.disk = disk
         if disk.exists:
-            self.quiet_rate = disk.quiet_rate()
             self.before, self.began = disk.written_bytes(), time.monotonic()
 
     def per_byte(self, accepted_bytes):
         if not self.disk.exists:
             return None
         written = self.disk.written_bytes() - self.before
-        written -= self.quiet_rate * (time.monotonic() - self.began)
+        written -= self.disk.quiet_rate * (time.monotonic() - self.began)
         return max(0.0, written) / accepted_bytes
 
 
