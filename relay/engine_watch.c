@@ -68,7 +68,7 @@ static void watch_clock(struct engine *engine)
 
 /* ---- memory ---- */
 
-#define SHARE_USUAL ((uint64_t)64 << 20)
+#define SHARE_USUAL ((uint64_t)STORE_WINDOW_BYTES)
 
 size_t engine_memory_share(const struct engine *engine)
 {
