@@ -11,6 +11,11 @@
 
 static const struct cmd cmds[] = {
     { "serve", "", "run the relay in the foreground", cmd_serve },
+    { "setup",
+      "[--smarthost HOST[:PORT] | --direct] [--username NAME] [--password-file FILE] "
+      "[--tls LEVEL] [--ca-file FILE] [--domain NAME] [--root ADDRESS] [--sender ADDRESS] "
+      "[--batch] [--no-test] [--force]",
+      "a first configuration: asks, tries each answer, writes", cmd_setup },
     { "check", "[--json] [FILE]", "validate the configuration and every file it names", cmd_check },
     { "queue",
       "list [FILTER]... [--limit N] [--json] [ID]...\n"

@@ -84,6 +84,13 @@ void delivery_end(struct delivery *delivery, const struct outcome *trouble)
 
 /* ---- claims ---- */
 
+static void start_total(struct delivery *delivery)
+{
+    loop_timer_start(delivery->options.loop, &delivery->total_timer,
+                     delivery->options.total_ms ? delivery->options.total_ms : TOTAL_MS_DEFAULT,
+                     delivery->total_timer.fn, delivery);
+}
+
 void delivery_take_claim(struct delivery *delivery, struct claim *claim)
 {
     const struct recipient *first = &claim->message->envelope.recipients[claim->indexes[0]];
@@ -92,9 +99,7 @@ void delivery_take_claim(struct delivery *delivery, struct claim *claim)
     delivery->attempt = first->attempts + 1;
     delivery->slots = mem_alloc(claim->count * sizeof(*delivery->slots));
     delivery->has_last = delivery->mail_refused = false;
-    loop_timer_start(delivery->options.loop, &delivery->total_timer,
-                     delivery->options.total_ms ? delivery->options.total_ms : TOTAL_MS_DEFAULT,
-                     delivery->total_timer.fn, delivery);
+    start_total(delivery);
 }
 
 void delivery_claim_done(struct delivery *delivery)
@@ -137,7 +142,7 @@ void delivery_host_failed(struct delivery *delivery, const struct outcome_facts 
     delivery->has_last = true;
     /* What a host says about itself is its own affair: the next one is asked,
      * whatever the verdict, as long as there is one (RFC 5321 5.1). */
-    if (delivery->claim && !judged.is_last_host && result.outcome.scope != SCOPE_MESSAGE &&
+    if ((delivery->claim || delivery->is_visit) && !judged.is_last_host && result.outcome.scope != SCOPE_MESSAGE &&
         result.outcome.scope != SCOPE_RECIPIENT) {
         delivery->step++;
         delivery->clear_only = false;
@@ -318,7 +323,11 @@ struct delivery *delivery_start(const struct delivery_options *options, struct c
     delivery->policy_host = SIZE_MAX;
     delivery->total_timer.fn = took_too_long;
     arena_init(&delivery->arena);
-    delivery_take_claim(delivery, first);
+    if (first)
+        delivery_take_claim(delivery, first);
+    else
+        start_total(delivery);
+    delivery->is_visit = !first;
     loop_defer(options->loop, &delivery->deferred, begin, delivery);
     return delivery;
 }

@@ -66,6 +66,8 @@ struct delivery_options {
     void *arg;
 };
 
+/* first NULL: a visit, for which the plan must have an address: once the session is up,
+ * free_now is called. */
 struct delivery *delivery_start(const struct delivery_options *options, struct claim *first);
 void delivery_give(struct delivery *delivery, struct claim *claim); /* only when free */
 void delivery_quit(struct delivery *delivery); /* only when free: QUIT, then ended */

@@ -62,6 +62,7 @@ struct delivery {
     struct tlspolicy policy;
     struct stream *stream;
     struct smtp_client *client;
+    bool is_visit;   /* came without a claim: up to where one would be sent */
     bool is_reused;  /* nothing was heard since the session was taken up again */
     bool clear_only; /* the opportunistic handshake failed: once in clear */
     bool tls_active, tls_begun;
