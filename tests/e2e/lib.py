@@ -169,7 +169,7 @@ class Waypost:
         text = [f'hostname = "relay.here.test"', f'data = "{self.data}"', f'api {{ socket = "{self.socket}" }}',
                 "workers = 2"]
         if "sendmail {" not in conf:
-            text.append(f'sendmail {{ socket = "{self.submit}" drop = "{self.drop}" }}')
+            text[2] += f' sendmail {{ socket = "{self.submit}" drop = "{self.drop}" }}'
         if SLOW > 1 and "queue {" not in conf:
             text.append('queue { map-size = "8G" }')  # sanitizers leave no room for the usual 1 TB
         if tls:
