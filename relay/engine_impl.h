@@ -81,6 +81,7 @@ struct engine {
     struct timer watch_timer;
     uint64_t memory_limit; /* 0: none */
     uint64_t memory_rest;  /* anonymous, when we had the least to do */
+    uint64_t trim_at_ms, trim_every_ms;
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
     struct timer alive_timer;

@@ -69,6 +69,8 @@ static void watch_clock(struct engine *engine)
 /* ---- memory ---- */
 
 #define SHARE_USUAL ((uint64_t)STORE_WINDOW_BYTES)
+#define TRIM_EVERY_MAX_MS 600000
+#define GIVE_BACK ((uint64_t)4 << 20) /* worth the trouble */
 
 size_t engine_memory_share(const struct engine *engine)
 {
@@ -114,6 +116,27 @@ static void watch_memory(struct engine *engine)
     say_memory(engine, anonymous);
 }
 
+/* When a crowd has left, the heap returns only what lies at its ends: the rest is
+ * given back while no client waits. What is in use stays, so it is tried less and
+ * less often until it helps. */
+static void give_back(struct engine *engine)
+{
+    uint64_t anonymous = memwatch_anonymous(), now = loop_now_ms(engine->loops[0].loop);
+
+    if (engine->memory_rest == 0 || anonymous < engine->memory_rest)
+        engine->memory_rest = anonymous;
+    if (anonymous < engine->memory_rest + GIVE_BACK) {
+        engine->trim_every_ms = WATCH_MS;
+        return;
+    }
+    if (now < engine->trim_at_ms || caps_sessions(engine->caps) > 0)
+        return;
+    malloc_trim(0);
+    if (engine->trim_every_ms < TRIM_EVERY_MAX_MS)
+        engine->trim_every_ms *= 2;
+    engine->trim_at_ms = now + engine->trim_every_ms;
+}
+
 /* ---- the watch ---- */
 
 static void watch(void *arg)
@@ -122,6 +145,7 @@ static void watch(void *arg)
 
     watch_clock(engine);
     watch_memory(engine);
+    give_back(engine);
     loop_timer_start(engine->loops[0].loop, &engine->watch_timer,
                      engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS, watch, engine);
 }
