@@ -470,7 +470,7 @@ def _(stack):
     hop.script.clear()
     w.start()
     w.cli("queue", "flush")
-    w.cli("queue", "retry", "--all", check=False)
+    w.cli("queue", "retry", check=False)
     for one in handles:
         w.settled(one, result="delivered")
     assert not home.messages and not w.listed()
