@@ -111,12 +111,14 @@ def run_idle(peer, submission):
     os.sync()
     peer.start(name)
     try:
+        start_cpu = peer.group.cpu_seconds()
         time.sleep(1.0)
         cpu, began = peer.group.cpu_seconds(), time.monotonic()
         time.sleep(1.0)
         cpu = (peer.group.cpu_seconds() - cpu) / (time.monotonic() - began)
         pss, anonymous, count = proc.memory_of(peer.group.pids())
-        return {"start_ms": peer.start_s * 1000, "pss_mb": pss / 1e6, "anonymous_mb": anonymous / 1e6,
-                "processes": count, "idle_cpu_ms": cpu * 1000}
+        return {"start_ms": peer.start_s * 1000, "start_cpu_ms": start_cpu * 1000,
+                "pss_mb": pss / 1e6, "anonymous_mb": anonymous / 1e6, "processes": count,
+                "idle_cpu_ms": cpu * 1000}
     finally:
         peer.stop()

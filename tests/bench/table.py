@@ -72,7 +72,7 @@ RELAY_HEAD = ("", "messages", "accept/s", "end to end/s", "of wire", "CPU s/1000
 BACKLOG_HEAD = ("", "messages", "accept/s", "of wire", "CPU s/1000", "settled s (CPU)",
                 "at rest MB (anon)", "queue pages MB", "drain/s", "first s", "CPU s/1000",
                 "peak MB", "left", "written", "gen CPU", "others")
-IDLE_HEAD = ("", "first 220 ms", "PSS MB (anon)", "procs", "CPU ms/s")
+IDLE_HEAD = ("", "first 220 ms", "CPU ms until then", "PSS MB (anon)", "procs", "CPU ms/s")
 
 
 def times(runs, key):
@@ -104,7 +104,7 @@ def backlog_row(shape, name, runs, wire):
 
 
 def idle_row(name, runs):
-    return (name, spread(runs, "start_ms"),
+    return (name, spread(runs, "start_ms"), number(runs, "start_cpu_ms", 0),
             f"{number(runs, 'pss_mb', 1)} ({number(runs, 'anonymous_mb', 1)})",
             number(runs, "processes", 0), number(runs, "idle_cpu_ms", 1))
 
