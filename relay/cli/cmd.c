@@ -16,6 +16,8 @@ static const struct cmd cmds[] = {
       "[--tls LEVEL] [--ca-file FILE] [--domain NAME] [--root ADDRESS] [--sender ADDRESS] "
       "[--batch] [--no-test] [--force]",
       "a first configuration: asks, tries each answer, writes", cmd_setup },
+    { "migrate", "[--from postfix|msmtp|dma|nullmailer] [--secrets FOLDER] FILE",
+      "another program's configuration as a waypost.conf", cmd_migrate },
     { "check", "[--json] [FILE]", "validate the configuration and every file it names", cmd_check },
     { "queue",
       "list [FILTER]... [--limit N] [--json] [ID]...\n"

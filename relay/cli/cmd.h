@@ -32,6 +32,7 @@ int cmd_trace(const char *conf_file, int argc, char **argv);
 int cmd_explain(const char *conf_file, int argc, char **argv);
 int cmd_dkim(const char *conf_file, int argc, char **argv);
 int cmd_user(const char *conf_file, int argc, char **argv);
+int cmd_migrate(const char *conf_file, int argc, char **argv);
 int cmd_setup(const char *conf_file, int argc, char **argv);
 int cmd_sendmail(const char *conf_file, int argc, char **argv);
 
