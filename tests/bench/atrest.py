@@ -87,7 +87,7 @@ def drain_backlog(peer, shape, sink, generator, seconds, result):
 
 
 def run_backlog(peer, shape, sink, generator, seconds, disk):
-    """Accepted while the next hop refuses; at rest; then the next hop comes up and all is flushed."""
+    """Accepted while the next hop is away; at rest; then it comes up and all is flushed."""
     result = {}
     sink.away()  # not warmed up: a connection to the next hop would be kept and used
     peer.start()

@@ -117,7 +117,8 @@ class Postfix(Peer):
         if logs:
             log = f"maillog_file = {self.log}\nmaillog_file_prefixes = {self.folder}/log"
         main = POSTFIX_MAIN.format(folder=self.folder, sink_port=sink_port, log=log,
-                                   who="permit_sasl_authenticated" if signs else "permit_mynetworks")
+                                   who="permit_sasl_authenticated" if signs
+                                   else "permit_mynetworks")
         if signs:
             main += POSTFIX_SUBMISSION.format(folder=self.folder, keys=keys)
             self._make_submission(keys)
@@ -127,7 +128,8 @@ class Postfix(Peer):
             submission=f"127.0.0.1:{self.ports['submission']}"))
 
     def _make_submission(self, keys):
-        os.makedirs(f"{self.folder}/etc/sasl")  # where Debian's Postfix looks, whatever main.cf says
+        # Where Debian's Postfix looks, whatever main.cf says.
+        os.makedirs(f"{self.folder}/etc/sasl")
         os.makedirs(f"{self.folder}/milter")
         shutil.copy(keys.dkim, f"{self.folder}/milter/dkim.pem")
         self.write("etc/sasl/smtpd.conf", SASL_CONF.format(folder=self.folder))

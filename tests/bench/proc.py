@@ -175,7 +175,8 @@ class Group:
             with open(f"{self.folder}/cpuacct.usage") as file:
                 return int(file.read()) / 1e9
         with open(f"{self.folder}/cpu.stat") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("usage_usec")) / 1e6
+            return next(int(line.split()[1]) for line in file
+                        if line.startswith("usage_usec")) / 1e6
 
     def end(self):
         """Nothing that the program left behind survives it."""

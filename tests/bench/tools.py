@@ -53,7 +53,7 @@ class Watched(peers.Waypost):
         self.process = self.spawn([*self.tool, self.binary, "-c", self.conf, "serve"])
 
     def quit(self):
-        """strace passes no signal on: end the program below it, and wait for what the tool writes."""
+        """strace passes no signal on: end the program below it; the tool has to write."""
         below = [pid for pid in proc.tree([self.process.pid]) if pid != self.process.pid]
         for pid in below or [self.process.pid]:
             os.kill(pid, 15)

@@ -71,9 +71,9 @@ class Generator:
     def run(self, port, messages, per_connection, submission, seconds, *more):
         if self.program == "smtp-source" and not submission:
             return self._smtp_source(port, messages, per_connection)
-        command = [f"{self.programs}/smtpload", "-c", str(self.connections), "-n", str(messages), "-l",
-                   str(self.size), "-m", str(per_connection), "-t", str(self.threads), "-d",
-                   str(seconds), *more]
+        command = [f"{self.programs}/smtpload", "-c", str(self.connections), "-n", str(messages),
+                   "-l", str(self.size), "-m", str(per_connection), "-t", str(self.threads),
+                   "-d", str(seconds), *more]
         if submission:
             command += ["-s", "-u", peers.USER, "-w", peers.PASSWORD]
         done = subprocess.run(command + [str(port)], stdout=subprocess.PIPE,
