@@ -151,7 +151,7 @@ static int do_truncate(int fd, off_t size)
 static int path_call(enum log_op op, uint64_t at, const char *a, const char *b, long number,
                      long second)
 {
-    struct log_record record = { .op = op, .at = at, .len = (uint32_t)strlen(a) };
+    struct log_record record = { .op = (uint16_t)op, .at = at, .len = (uint32_t)strlen(a) };
 
     record.len2 = b ? (uint32_t)strlen(b) : 0;
     if (!recorder_is_ours(a) && !(b && recorder_is_ours(b)))
