@@ -182,6 +182,7 @@ static void on_ready(void *arg, const char *lane, int64_t at)
 {
     struct engine *engine = arg;
 
+    engine_watch_wake(engine);
     if (lane_is_smarthost(str_of(lane))) {
         for (unsigned i = 0; i < engine->loop_count; i++)
             tell_due(&engine->loops[i], lane, at);
@@ -394,7 +395,7 @@ static enum err run(struct engine *engine, struct fault *fault)
         engine->options.ready(engine->options.arg);
     engine_alive_start(engine);
     engine_say_problems(engine);
-    engine_watch_start(engine);
+    engine_watch_wake(engine);
     engine_dropbox_start(engine);
     engine_move_mail(engine); /* the routes may have changed while we were not running */
     engine_expand_held(engine);

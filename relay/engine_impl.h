@@ -34,6 +34,7 @@ struct engine_socket {
 struct engine_listener {
     struct engine_listener *next;
     struct str name, address; /* owned */
+    struct engine *engine;
     struct listener *listener;
     bool has_proxy;
     struct service *service;
@@ -79,6 +80,7 @@ struct engine {
     bool is_stopping, is_aborting;
     struct timer drain_timer;
     struct timer watch_timer;
+    atomic_bool watch_is_on;
     uint64_t memory_limit; /* 0: none */
     uint64_t memory_rest;  /* anonymous, when we had the least to do */
     uint64_t trim_at_ms, trim_every_ms;
@@ -144,7 +146,7 @@ void engine_say_problems(struct engine *engine);
 void engine_reload_free(struct engine *engine); /* the one under way, if any */
 
 /* engine_watch.c: the machine under us */
-void engine_watch_start(struct engine *engine);
+void engine_watch_wake(struct engine *engine); /* any thread: somebody is here, or mail */
 void engine_watch_stop(struct engine *engine);
 /* For mail on its way in, and for mail just taken: bytes each. */
 size_t engine_memory_share(const struct engine *engine);

@@ -111,6 +111,7 @@ static void on_connection(void *arg, struct stream *stream)
 {
     struct engine_listener *listener = arg;
 
+    engine_watch_wake(listener->engine);
     session_begin(listener->service, stream);
 }
 
@@ -150,6 +151,7 @@ static enum err listener_start(struct engine_loop *own, const struct setup_liste
 
     /* The listener closes what it is given; the bound original outlives reloads. */
     rc = engine_socket_copy(own->engine, listen, loop_index(own->loop), &options.fd, fault);
+    listener->engine = own->engine;
     listener->has_proxy = listen->proxy_count > 0;
     listener->service = service;
     listener->name = str_of(str_dup(listen->conf->name));

@@ -1,6 +1,8 @@
 /*
  * engine_watch.c - what happens to the machine under us: the wall clock is set,
- * memory runs short. Looked at from loop 0, once a second.
+ * memory runs short. Looked at from loop 0 every second or two while there are
+ * sessions or mail; with neither there is nothing that could come to harm, and
+ * nobody is woken. A client or mail that becomes due starts the watch again.
  */
 #include "relay/engine_impl.h"
 
@@ -11,6 +13,7 @@
 #include <malloc.h>
 
 #define WATCH_MS 1000
+#define WATCH_CALM_MS 2000   /* mail waits, and nobody is here */
 #define WATCH_LIMITED_MS 250 /* a crowd can reach a limit of memory in a second */
 
 /* ---- the clock ---- */
@@ -70,6 +73,7 @@ static void watch_clock(struct engine *engine)
 
 #define SHARE_USUAL ((uint64_t)STORE_WINDOW_BYTES)
 #define TRIM_EVERY_MAX_MS 600000
+#define TRIM_GIVEN_UP_MS 60000        /* it is in use, or no help: not worth a wake-up */
 #define GIVE_BACK ((uint64_t)4 << 20) /* worth the trouble */
 
 size_t engine_memory_share(const struct engine *engine)
@@ -139,18 +143,51 @@ static void give_back(struct engine *engine)
 
 /* ---- the watch ---- */
 
+static bool is_at_rest(struct engine *engine)
+{
+    struct store_health health;
+
+    store_health(engine->store, &health);
+    return health.messages == 0 && caps_sessions(engine->caps) == 0 && !engine->memory_short &&
+           (engine->trim_every_ms == WATCH_MS || engine->trim_every_ms > TRIM_GIVEN_UP_MS);
+}
+
+static uint64_t pause_of(const struct engine *engine)
+{
+    if (caps_sessions(engine->caps) == 0 && !engine->memory_short)
+        return WATCH_CALM_MS;
+    return engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS;
+}
+
 static void watch(void *arg)
 {
     struct engine *engine = arg;
 
+    if (engine->is_stopping)
+        return;
     watch_clock(engine);
     watch_memory(engine);
     give_back(engine);
-    loop_timer_start(engine->loops[0].loop, &engine->watch_timer,
-                     engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS, watch, engine);
+    /* The flag first: who comes in between starts it again. */
+    atomic_store(&engine->watch_is_on, false);
+    if (!is_at_rest(engine)) {
+        atomic_store(&engine->watch_is_on, true);
+        loop_timer_start(engine->loops[0].loop, &engine->watch_timer, pause_of(engine), watch,
+                         engine);
+    }
 }
 
-void engine_watch_start(struct engine *engine) { watch(engine); }
+static void watch_now(struct engine_loop *first, void *arg)
+{
+    (void)arg;
+    watch(first->engine);
+}
+
+void engine_watch_wake(struct engine *engine)
+{
+    if (!atomic_load(&engine->watch_is_on) && !atomic_exchange(&engine->watch_is_on, true))
+        engine_tell(&engine->loops[0], watch_now, NULL);
+}
 
 void engine_watch_stop(struct engine *engine)
 {
