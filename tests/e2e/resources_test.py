@@ -361,14 +361,11 @@ def _(stack):
                     wrapper=memory_group(stack, MEGABYTES // 2), env=quiet_sanitizer())
         load = Load(w, clients=3)
         ended = 0
+        load.some_more()
         for _ in range(3):
-            load.some_more()
             with contextlib.ExitStack() as crowd, contextlib.suppress(OSError, EOFError):
                 burst(crowd, w, 150)
-            if w.process.poll() is not None or is_ending(w):
-                ended += 1
-                w.start()
-        load.some_more()
+            ended += supervised(w, load)
         check(w, load, hop, twice=ended * 20)
         print(f"  ended {ended} times, {len(load.acknowledged)} acknowledged, {len(load.refused)} refused")
 
@@ -397,13 +394,20 @@ def burst(stack, w, count):
                 del left[s]
 
 
-def is_ending(w):
-    """The kernel's kill may take a moment to be seen."""
-    try:
-        w.process.wait(0.3)
-        return True
-    except subprocess.TimeoutExpired:
-        return False
+def supervised(w, load):
+    """Submissions go on; how often the relay had to be started for that."""
+    before, started = len(load.acknowledged), 0
+
+    def goes_on():
+        nonlocal started
+        if w.process.poll() is not None:
+            assert w.process.returncode == -signal.SIGKILL, w.process.returncode
+            w.start()
+            started += 1
+        return len(load.acknowledged) >= before + 10
+
+    wait_for(goes_on, 40, "submissions to go on")
+    return started
 
 
 # ---- clocks ----
