@@ -34,5 +34,13 @@ void cold_lease(struct part *part, const uint32_t *indexes, size_t count);
 /* The end of the list of claims, and how many there are. */
 struct claim **cold_tail(struct store_claim *request, size_t *out_count);
 void cold_lower(int64_t *least, int64_t due);
+void cold_add(struct cold *cold, const struct candidate *candidate); /* to `found` */
+
+/* ---- lmdb_aged.c ---- */
+/* Candidates from the request's place on, which moves; `more` when it is not the end. */
+int aged_look(struct cold *cold, MDB_cursor *cursor, struct store_claim *request);
+/* Neither expired nor to be warned of: its content need not be read. */
+bool aged_is_young(struct cold *cold, MDB_txn *txn, const struct candidate *c,
+                   const struct store_claim *request);
 
 #endif

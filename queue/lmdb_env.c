@@ -287,8 +287,8 @@ static enum err check_contents(struct lmdb *l, struct fault *fault)
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue");
     rc = lmdb_open_dbis(l, txn, 0);
-    enum err err =
-        rc ? lmdb_fault(fault, rc, "cannot read the queue") : check_version(l, txn, &version, fault);
+    enum err err = rc ? lmdb_fault(fault, rc, "cannot read the queue")
+                      : check_version(l, txn, &version, fault);
     if (!err)
         err = load_state(l, txn, fault);
     if (err)

@@ -301,7 +301,7 @@ enum err apply_keys(struct lmdb *l, const struct envelope *envelope, const struc
 /* ---- lmdb_pages.c: work in pages between the batches ---- */
 bool pages_waiting(struct lmdb *l);
 void pages_run(struct lmdb *l);
-size_t pages_size(struct lmdb *l); /* messages that may be worked on in one page now */
+size_t pages_size(struct lmdb *l);      /* messages that may be worked on in one page now */
 uint64_t pages_wait_ms(struct lmdb *l); /* until mail in memory should be written out */
 
 /* ---- lmdb_change.c ---- */

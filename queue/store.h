@@ -47,10 +47,11 @@ struct store_options {
     uint64_t quota_bytes; /* how much may be queued; 0: half of what is free at open */
     uint64_t
         reserve_bytes; /* kept free on the disk; 0: 1/64 of the disk, at most 256 MiB, at least 1 MiB */
-    uint64_t map_bytes;  /* 0: 1 TiB */
-    size_t window_bytes; /* memory for fresh mail that is still to be claimed; 0: STORE_WINDOW_BYTES */
-    bool read_only;      /* the daemon is down: list, get only */
-    struct pool *pool;   /* disk class */
+    uint64_t map_bytes; /* 0: 1 TiB */
+    size_t
+        window_bytes; /* memory for fresh mail that is still to be claimed; 0: STORE_WINDOW_BYTES */
+    bool read_only;   /* the daemon is down: list, get only */
+    struct pool *pool; /* disk class */
     struct hop_ring
         *ring; /* for the writer thread's own hops (quarantine, disk full); may be NULL */
     /* NULL: clock_wall_us; the simulation passes its own. Called on store threads too. */

@@ -2,20 +2,21 @@
  * store_lmdb.c - the queue in LMDB: open, close, health; and the account of
  * what a crash leaves. The parts: lmdb_env (on disk), lmdb_writer and lmdb_batch
  * (the writing thread), lmdb_apply (accept, settle), lmdb_change, lmdb_pages,
- * lmdb_index (memory), lmdb_claim, lmdb_read, lmdb_record, lmdb_recover,
+ * lmdb_index (memory), lmdb_claim, lmdb_cold, lmdb_aged, lmdb_read, lmdb_record, lmdb_recover,
  * lmdb_mend, lmdb_space.
  *
  * On disk (lmdb_record.c has the keys):
  *   msg      id -> envelope, recipients with their state, where the content is
  *   content  id, n -> head and inline body in pages
  *   due      lane, group of senders, due, id -> nothing
- *   main     version; state: watermark and counters, rewritten by every commit
+ *   main     version; state: watermark, counters, name of the routes; in every commit
  *   bodies/  side files, written and synced before the record that names them
  *
  * Which queued recipients have a due entry: all, but those of parts that memory
  * knows as not indexed (in a window, or claimed from one). No flag says so on
  * disk. Every such message has an id at or above the watermark `fresh_low`, so
- * an open puts the entries of everything from there on; entries that are there
+ * an open puts the entries of everything from there on, the first few thousand at
+ * once and the rest between its first batches; entries that are there
  * already stay as they are. A flag per recipient was the alternative: it would
  * have to be rewritten, with its record, for every message that is spilled.
  *

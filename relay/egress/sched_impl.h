@@ -93,7 +93,7 @@ struct sched_lane {
     struct claim *claims, **claims_last; /* in hand, to be sent */
     unsigned claim_count;
     uint64_t claim_bytes; /* of a message, as the last claim found them */
-    struct claim *redo; /* a kept connection was dead: at once over a new one */
+    struct claim *redo;   /* a kept connection was dead: at once over a new one */
 
     /* Results on their way to the store: what is put off is known as queued again
      * only then, and the dest's trouble must not be forgotten meanwhile. */
@@ -174,7 +174,7 @@ void lane_claim(struct sched_lane *lane, size_t max);
 void lane_look(struct sched_lane *lane, size_t max, const struct claim_look *look);
 struct claim *lane_claim_next(struct sched_lane *lane); /* out of its hand; NULL: empty */
 void lane_claim_return(struct sched_lane *lane, struct claim *claim); /* that one, untouched */
-void lane_give_back(struct sched_lane *lane);           /* what it has in hand, to the store */
+void lane_give_back(struct sched_lane *lane); /* what it has in hand, to the store */
 
 /* ---- sched_dest.c ---- */
 const struct route_settings *sched_route(const struct sched *sched, const struct sched_lane *lane);
