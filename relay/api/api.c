@@ -101,11 +101,13 @@ static enum err door_open(struct api *api, int fd, bool needs_token, struct faul
 
     door->api = api;
     door->needs_token = needs_token;
+    door->connections = connections_max();
     door->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, call_request, door,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, call_completed, door,
-        MHD_OPTION_CONNECTION_LIMIT, connections_max(), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, door->connections, MHD_OPTION_NOTIFY_CONNECTION,
+        call_peer_connects, door, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_END);
     if (!door->daemon)
         return fault_set(fault, ERR_IO, "cannot start the HTTP server of the API");
     api->door_count++;

@@ -31,6 +31,7 @@ struct door {
     struct loop_watch *watch;
     struct timer timer;
     bool needs_token;
+    unsigned connections; /* at most */
 };
 
 /* Completions come here, and a letter to the loop's own mailbox says so. */
@@ -48,7 +49,8 @@ struct api {
     struct door doors[2];
     unsigned door_count;
     struct call *calls;
-    size_t pending; /* completions that will come to `post` */
+    unsigned limited_connections; /* of users who may only ask about own mail */
+    size_t pending;               /* completions that will come to `post` */
     char *token;
     char *socket; /* unlinked at the end, when it is still ours */
     uint64_t socket_inode;
@@ -132,6 +134,10 @@ void call_json(struct call *call, unsigned code, void *json); /* json_t: stolen 
 /* Who asks, by the kernel's word: root, the relay's own user and members of its group may
  * ask anything; call->is_limited says that it is somebody else. */
 void call_judge_peer(struct call *call);
+/* MHD_OPTION_NOTIFY_CONNECTION of the unix door: other users have half of the connections,
+ * so that none of them can keep the relay's own people out. */
+void call_peer_connects(void *door, struct MHD_Connection *connection, void **context,
+                        enum MHD_ConnectionNotificationCode what);
 bool call_may_see(const struct call *call, struct str user); /* mail that `user` handed in */
 
 /* ---- api.c ---- */

@@ -12,10 +12,10 @@
 
 #define GROUPS_MAX 1024
 
-static int fd_of(struct call *call)
+static int fd_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
     return info ? info->connect_fd : -1;
 }
@@ -33,18 +33,45 @@ static bool is_member(int fd, gid_t group)
     return false;
 }
 
-void call_judge_peer(struct call *call)
+/* True: may ask only about own mail. *out_uid is left alone when nobody is known. */
+static bool is_limited(int fd, uid_t *out_uid)
 {
-    int fd = fd_of(call);
     struct ucred peer;
     socklen_t len = sizeof(peer);
 
-    call->is_limited = true;
     if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
-        return; /* nobody is known: then nothing is theirs */
-    (void)snprintf(call->user, sizeof(call->user), "uid:%u", (unsigned)peer.uid);
-    call->is_limited = peer.uid != 0 && peer.uid != geteuid() && peer.gid != getegid() &&
-                       !is_member(fd, getegid());
+        return true;
+    *out_uid = peer.uid;
+    return peer.uid != 0 && peer.uid != geteuid() && peer.gid != getegid() &&
+           !is_member(fd, getegid());
+}
+
+void call_judge_peer(struct call *call)
+{
+    uid_t uid = (uid_t)-1; /* nobody has this one: then nothing is theirs */
+
+    call->is_limited = is_limited(fd_of(call->connection), &uid);
+    (void)snprintf(call->user, sizeof(call->user), "uid:%u", (unsigned)uid);
+}
+
+void call_peer_connects(void *door_at, struct MHD_Connection *connection, void **context,
+                        enum MHD_ConnectionNotificationCode what)
+{
+    struct door *door = door_at;
+    int fd = fd_of(connection);
+    uid_t uid;
+
+    if (door->needs_token)
+        return;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        door->api->limited_connections -= *context != NULL;
+        return;
+    }
+    if (!is_limited(fd, &uid))
+        return;
+    *context = door;
+    if (++door->api->limited_connections > door->connections / 2)
+        (void)shutdown(fd, SHUT_RDWR);
 }
 
 bool call_may_see(const struct call *call, struct str user)

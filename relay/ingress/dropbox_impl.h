@@ -61,6 +61,7 @@ struct dropped {
     struct dropbox *dropbox;
     struct dropped_file file;
     struct msgid id;
+    uint64_t size_max; /* of the message; workers read no options */
     int folder, fd;
     struct job job;
     char *window;

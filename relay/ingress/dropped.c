@@ -383,6 +383,7 @@ void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
     dropped->dropbox = dropbox;
     dropped->file = *file;
     dropped->id = id_of(file);
+    dropped->size_max = dropbox->options.message_size;
     dropped->fd = -1;
     dropped->folder = fcntl(dropbox->folder, F_DUPFD_CLOEXEC, 0);
     envelope_init(&dropped->envelope);

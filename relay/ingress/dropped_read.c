@@ -91,7 +91,7 @@ void dropped_read(struct dropped *dropped) { dropped_work(dropped, read_run, has
 static enum err open_file(struct dropped *dropped)
 {
     struct fault *fault = &dropped->fault;
-    uint64_t most = dropped->dropbox->options.message_size;
+    uint64_t most = dropped->size_max;
     struct stat st;
 
     dropped->fd = openat(dropped->folder, dropped->file.name,

@@ -559,6 +559,15 @@ def mailq(stack):
     denied = run(*cli, "queue", "hold", check=False)
     assert denied.returncode == 77 and "root" in denied.stderr, denied
     assert rig.call("runq", uid=NOBODY).returncode == 77
+    # Somebody who sits on every connection does not keep root out.
+    sit = ("import socket, sys, time\nheld = [socket.socket(socket.AF_UNIX) for _ in range(200)]\n"
+           "for s in held: s.connect(sys.argv[1])\nprint('sits', flush=True)\ntime.sleep(60)")
+    sitter = subprocess.Popen(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", "/usr/bin/python3", "-c",
+                               sit, rig.relay.socket], stdout=subprocess.PIPE)
+    stack.callback(sitter.kill)
+    assert sitter.stdout.readline() == b"sits\n"
+    assert rig.call("mailq").returncode == 0
+    sitter.kill()
     member = run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={os.getegid()}", "--", lib.WAYPOST, "-c",
                  rig.relay.conf, "queue", "list")
     assert "me@x.test" in member.stdout, member
