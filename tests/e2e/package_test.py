@@ -211,6 +211,8 @@ def files(stack):
                    "./usr/bin/mailq", "./usr/bin/newaliases", "./usr/sbin/runq", "./usr/sbin/send-mail",
                    "./lib/systemd/system/waypost.service", "./lib/systemd/system/waypost.socket",
                    "./usr/lib/tmpfiles.d/waypost.conf", "./usr/lib/sysusers.d/waypost.conf",
+                   "./usr/share/bash-completion/completions/waypost", "./usr/share/zsh/vendor-completions/_waypost",
+                   "./usr/share/fish/vendor_completions.d/waypost.fish", "./etc/fail2ban/filter.d/waypost.conf",
                    "./usr/share/man/man8/waypost.8.gz", "./usr/share/man/man5/waypost.conf.5.gz"):
         assert wanted in listing, f"{wanted} is not in\n{listing}"
     odd = [line for line in listing.splitlines() if not line.startswith("l") and re.search(r"^\S*[sS]", line)]
