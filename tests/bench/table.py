@@ -51,7 +51,7 @@ def share(shape_name, runs, wire):
 
 def summary(shape_name, runs, wire):
     """One peer's medians, with its share of the wire."""
-    keys = [key for key in runs[0] if runs[0][key] is not None]
+    keys = [key for key in runs[0] if median(runs, key) is not None]
     result = {key: round(median(runs, key), 4) for key in keys}
     if wire:
         result["of_wire"] = round(share(shape_name, runs, wire), 4)

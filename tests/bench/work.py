@@ -161,8 +161,8 @@ class Writes:
         if not self.disk.exists:
             return None
         written = self.disk.written_bytes() - self.before
-        written -= self.disk.quiet_rate * (time.monotonic() - self.began)
-        return max(0.0, written) / accepted_bytes
+        others = self.disk.quiet_rate * (time.monotonic() - self.began)
+        return (written - others) / accepted_bytes if others < written / 2 else None
 
 
 def run_wire(shape, sink, generator, seconds):
