@@ -204,6 +204,7 @@ void check_machine(const struct conf *conf, struct check_report *report)
         return;
     check_data(&machine, is_root && conf->user.len > 0);
     check_socket(&machine, is_root && conf->user.len > 0);
+    check_sendmail(conf, is_root && conf->user.len > 0, report);
     check_log(&machine);
     check_files(conf, report);
     check_aliases(conf, report);

@@ -17,6 +17,9 @@ void check_files(const struct conf *conf, struct check_report *report);
 /* check_aliases.c: the same, and where local mail goes. */
 void check_aliases(const struct conf *conf, struct check_report *report);
 
+/* check_sendmail.c: the same, and whether programs can hand in mail. */
+void check_sendmail(const struct conf *conf, bool root_makes_it, struct check_report *report);
+
 /* For the summary; 0: there is no certificate that works. */
 int64_t check_certificate_expiry(const struct conf_tls *tls);
 
