@@ -213,7 +213,8 @@ def files(stack):
                    "./usr/lib/tmpfiles.d/waypost.conf", "./usr/lib/sysusers.d/waypost.conf",
                    "./usr/share/bash-completion/completions/waypost", "./usr/share/zsh/vendor-completions/_waypost",
                    "./usr/share/fish/vendor_completions.d/waypost.fish", "./etc/fail2ban/filter.d/waypost.conf",
-                   "./usr/share/man/man8/waypost.8.gz", "./usr/share/man/man5/waypost.conf.5.gz"):
+                   "./usr/share/man/man8/waypost-queue.8.gz", "./usr/share/man/man8/waypost-trace.8.gz",
+                   "./usr/share/man/man1/waypost-sendmail.1.gz", "./usr/share/man/man8/waypost.8.gz", "./usr/share/man/man5/waypost.conf.5.gz"):
         assert wanted in listing, f"{wanted} is not in\n{listing}"
     odd = [line for line in listing.splitlines() if not line.startswith("l") and re.search(r"^\S*[sS]", line)]
     assert not odd, odd
