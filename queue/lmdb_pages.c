@@ -15,6 +15,8 @@
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
 #define RECOVER_RETRY_MS 1000
 #define TRIM_BYTES ((size_t)4 << 20)
+#define SCAN_FIRST 4096    /* records counted at once */
+#define SCAN_AFTER_MS 3000 /* the others when what is due has begun to leave */
 
 static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
 
@@ -23,7 +25,16 @@ static bool can_recover(const struct lmdb *l)
     return l->is_recovering && clock_mono_ms() >= l->recover_ms;
 }
 
-bool pages_waiting(struct lmdb *l) { return l->changes || !l->scan_done || can_recover(l); }
+static uint64_t scan_wait_ms(const struct lmdb *l)
+{
+    uint64_t now_ms = clock_mono_ms(), at_ms = l->opened_ms + SCAN_AFTER_MS;
+
+    if (l->scan_done)
+        return UINT64_MAX;
+    return l->scanned < SCAN_FIRST || now_ms >= at_ms ? 0 : at_ms - now_ms;
+}
+
+bool pages_waiting(struct lmdb *l) { return l->changes || scan_wait_ms(l) == 0 || can_recover(l); }
 
 /* A commit costs the same whatever is in it: many at once, unless somebody waits. */
 size_t pages_size(struct lmdb *l)
@@ -73,6 +84,7 @@ static int scan_records(struct lmdb *l, MDB_txn *txn)
             continue;
         count_record(l, txn, &id, str_make(value.mv_data, value.mv_size));
         l->scan_at = id;
+        l->scanned++;
         n++;
     }
     if (cursor)
@@ -234,9 +246,10 @@ uint64_t pages_wait_ms(struct lmdb *l)
     pthread_mutex_lock(&l->lock);
     bool has_fresh = l->oldest;
     pthread_mutex_unlock(&l->lock);
-    if (l->is_recovering)
-        return RECOVER_RETRY_MS;
-    return has_fresh ? tick_ms(l) : UINT64_MAX;
+    uint64_t wait_ms = has_fresh ? tick_ms(l) : UINT64_MAX;
+    if (l->is_recovering && wait_ms > RECOVER_RETRY_MS)
+        wait_ms = RECOVER_RETRY_MS;
+    return scan_wait_ms(l) < wait_ms ? scan_wait_ms(l) : wait_ms;
 }
 
 void pages_run(struct lmdb *l)
@@ -247,7 +260,7 @@ void pages_run(struct lmdb *l)
         recover(l);
     if (l->changes)
         change_page(l);
-    else if (!l->scan_done)
+    else if (scan_wait_ms(l) == 0)
         scan_page(l);
     if (now_ms - l->spilled_ms >= tick_ms(l))
         write_out(l, now_ms);

@@ -171,6 +171,8 @@ struct lmdb {
     size_t spilled_bytes;                        /* [w] since memory was given back */
     uint64_t recover_ms;                         /* [w] not before: the last page failed */
     struct msgid scan_at;                        /* [w] counted up to here */
+    size_t scanned;                              /* [w] records */
+    uint64_t opened_ms;                          /* when */
     bool scan_done;                              /* [w] writes under lock, read by both */
     uint64_t checked_ms, spilled_ms, readers_ms; /* [w] when last */
     uint64_t used_since;                         /* [w] bytes accepted since statvfs */

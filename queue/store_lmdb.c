@@ -205,7 +205,7 @@ static struct lmdb *lmdb_new(const struct store_options *options, const struct l
     l->tuning = *tuning;
     l->backlog_last = &l->backlog;
     l->changes_last = &l->changes;
-    l->readers_ms = l->spilled_ms = clock_mono_ms();
+    l->opened_ms = l->readers_ms = l->spilled_ms = clock_mono_ms();
     buf_init(&l->scratch, SIZE_MAX);
     arena_init(&l->batch.arena);
     mailbox_init(&l->in, NULL, NULL);
