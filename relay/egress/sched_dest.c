@@ -273,11 +273,25 @@ void lane_throttle(struct sched_lane *lane, uint64_t retry_ms)
     dest_arm(lane->dest, retry_ms);
 }
 
+static uint64_t hash_of(const struct sched_lane *lane) { return str_hash(str_of(lane->name), 1); }
+
+static bool is_quick(const struct sched_lane *lane)
+{
+    uint64_t hash = hash_of(lane);
+
+    return lane->sched->quick[hash % SCHED_QUICK_MAX] == hash;
+}
+
+/* The quick ones stand in front: what is kept for them must not wait behind others. */
 void lane_starve(struct sched_lane *lane)
 {
     struct sched *sched = lane->sched;
 
     line_up(lane, LINE_STARVED, NULL);
+    if (is_quick(lane)) {
+        DL_DELETE(sched->starved, lane);
+        DL_PREPEND(sched->starved, lane);
+    }
     if (sched->idle)
         work_quit(sched->idle);
 }
@@ -306,18 +320,29 @@ void dest_let_go(struct sched_dest *dest)
     dest_unref(&dest);
 }
 
-unsigned sched_room(const struct sched *sched)
+void lane_note_pace(struct sched_lane *lane, uint64_t took_ms, bool delivered)
 {
+    uint64_t hash = hash_of(lane), *quick = &lane->sched->quick[hash % SCHED_QUICK_MAX];
+
+    if (delivered && took_ms <= SCHED_QUICK_MS)
+        *quick = hash;
+    else if (took_ms > SCHED_QUICK_MS && *quick == hash)
+        *quick = 0;
+}
+
+unsigned sched_room(const struct sched_lane *lane)
+{
+    const struct sched *sched = lane->sched;
     unsigned most = sched->settings->connections_max;
 
+    if (!is_quick(lane))
+        most -= most / 8;
     return most > sched->connections ? most - sched->connections : 0;
 }
 
 void sched_let_go(struct sched *sched)
 {
-    unsigned room = sched_room(sched);
-
-    for (; sched->starved && room > 0; room--)
+    for (unsigned n = 0; sched->starved && n < sched_room(sched->starved); n++)
         lane_let_go(sched->starved);
 }
 

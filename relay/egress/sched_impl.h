@@ -2,7 +2,7 @@
  * sched_impl.h - when what is sent where; shared by sched's own files.
  *
  * A lane with something due waits in one of five lines: READY (it has its turn
- * next), UNROUTED (too many look-ups run), STARVED (no connection is left in
+ * next), UNROUTED (too many look-ups run, or too many results wait for the store), STARVED (no connection is left in
  * all), BLOCKED (its dest gives out no slot now), THROTTLED (its dest has no
  * message token now). In its turn a lane hands claims to idle connections, opens
  * at most one connection and asks for claims. Nothing is claimed without a slot
@@ -19,11 +19,14 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define SCHED_CLAIM_MAX 32        /* messages asked for at once */
-#define SCHED_TURN_MESSAGES 20    /* over one connection while others wait for one */
-#define SCHED_PLAN_MAX_S 300      /* a plan is used at most so long */
-#define SCHED_LOOKUPS_MAX 256     /* routes looked up at once */
-#define SCHED_REUSE_MS 5000       /* an idle connection is kept so long */
+#define SCHED_CLAIM_MAX 32     /* messages asked for at once */
+#define SCHED_TURN_MESSAGES 20 /* over one connection while others wait for one */
+#define SCHED_PLAN_MAX_S 300   /* a plan is used at most so long */
+#define SCHED_LOOKUPS_MAX 256  /* routes looked up at once */
+#define SCHED_UNSETTLED_MAX 1024 /* claims whose results wait for the store: then no more */
+#define SCHED_REUSE_MS 5000    /* an idle connection is kept so long */
+#define SCHED_QUICK_MS 3000    /* a message's way to the other side, when nothing hinders it */
+#define SCHED_QUICK_MAX 256
 #define SCHED_CLOCK_LOOK_MS 60000 /* the wall clock may be set: look at least so often */
 
 struct sched_lane;
@@ -111,7 +114,8 @@ struct sched_work {
     struct delivery *delivery;
     const struct sched_settings *settings; /* it began with */
     bool is_idle;
-    unsigned turn; /* messages since it was opened or nobody else waited */
+    uint64_t given_ms; /* when it got its present message */
+    unsigned turn;     /* messages since it was opened or nobody else waited */
     struct timer reuse_timer;
     struct sched_work *lane_prev, *lane_next;
     struct sched_work *idle_prev, *idle_next;
@@ -134,6 +138,9 @@ struct sched {
     struct deferred run;    /* a turn for each ready lane */
     struct sched_work *idle, *busy;
     uint64_t claim_bytes; /* of a message, as the last claim of any lane found them */
+    /* Lanes whose last message went quickly, by hash. An eighth of all connections is
+     * theirs: slow hosts, however many, hold up only each other. */
+    uint64_t quick[SCHED_QUICK_MAX];
     unsigned connections; /* open, or promised to a claim under way */
     unsigned claims_out;  /* store_claim requests under way */
 
@@ -141,6 +148,8 @@ struct sched {
     struct settling **settling_last;
     struct deferred flush;
     unsigned bounces;             /* reports being made */
+    unsigned unsettled;           /* claims whose results are not stored yet */
+    bool is_held_up;              /* too many of them: nothing is claimed until there are fewer */
     struct settle_batch *batches; /* with the store, or waiting to be tried again */
     bool settle_trouble;          /* told once */
 
@@ -193,7 +202,9 @@ enum err lane_take_token(struct sched_lane *lane, struct sched_dest *dest, uint6
 /* Let go those for whom there is room now. */
 void dest_let_go(struct sched_dest *dest);
 void sched_let_go(struct sched *sched);
-unsigned sched_room(const struct sched *sched); /* connections that may be opened */
+unsigned sched_room(const struct sched_lane *lane); /* connections that may be opened for it */
+/* How long a message of this lane took. */
+void lane_note_pace(struct sched_lane *lane, uint64_t took_ms, bool delivered);
 /* Somebody else would use this lane's connection or slot. */
 bool lane_is_envied(const struct sched_lane *lane, const struct sched_dest *dest);
 /* What an attempt told; tells alarms, too. */

@@ -11,7 +11,7 @@ enum err lane_take_slot(struct sched_lane *lane)
     struct sched *sched = lane->sched;
     uint64_t retry;
 
-    if (sched_room(sched) == 0) {
+    if (sched_room(lane) == 0) {
         lane_starve(lane);
         return ERR_AGAIN;
     }
@@ -89,6 +89,7 @@ static void keep(struct sched_work *work)
 static void give(struct sched_work *work, struct claim *claim)
 {
     work->turn++;
+    work->given_ms = loop_now_ms(work->lane->sched->options.loop);
     sched_tell_wait(work->lane, claim, STR_EMPTY);
     delivery_give(work->delivery, claim);
 }
@@ -189,7 +190,10 @@ static void work_done(void *arg, struct delivery *delivery, struct claim *claim,
         store_unclaim(lane->sched->options.store, &claim);
         return;
     }
-    dest_hear(lane, work->dest, telling(claim, results), &claim->message->envelope.id);
+    const struct delivery_result *most = telling(claim, results);
+    lane_note_pace(lane, loop_now_ms(lane->sched->options.loop) - work->given_ms,
+                   most->outcome.result == RESULT_DELIVERED);
+    dest_hear(lane, work->dest, most, &claim->message->envelope.id);
     settle_results(lane, claim, results);
 }
 
@@ -314,6 +318,7 @@ void work_start(struct sched_lane *lane)
         .arg = work,
     };
 
+    work->given_ms = loop_now_ms(lane->sched->options.loop);
     work->lane = lane;
     work->dest = lane->slot; /* its reference and the slot go over */
     lane->slot = NULL;
