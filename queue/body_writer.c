@@ -94,7 +94,10 @@ enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
         }
         buf_consume(&writer->memory, (size_t)n);
     }
-    if (writer->keep < BODY_INLINE_MAX)
+    /* What it gathered before it had a file was more than it needs from now on. */
+    if (writer->keep > BODY_WINDOW)
+        writer->keep = BODY_WINDOW;
+    if (writer->memory.cap > 2 * BODY_WINDOW)
         buf_clear(&writer->memory);
     return ERR_OK;
 }
