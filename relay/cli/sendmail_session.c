@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -24,6 +25,89 @@
 #define ERRORS_MAX 20
 
 /* ---- the relay runs ---- */
+
+/* One direction: read when nothing waits to be written, so that neither side's
+ * silence stops the other. */
+struct half {
+    int from, to;
+    struct buf waiting;
+    bool is_over; /* nothing more comes */
+};
+
+/* A pipe with room takes this much without blocking. */
+#define WRITE_MAX ((size_t)4096)
+
+static void half_read(struct half *half)
+{
+    char *to = buf_reserve(&half->waiting, PIECE);
+    ssize_t got = read(half->from, to, PIECE);
+
+    if (got > 0)
+        buf_commit(&half->waiting, (size_t)got);
+    else if (got == 0 || (errno != EINTR && errno != EAGAIN))
+        half->is_over = true;
+}
+
+/* False: nobody takes it any more. */
+static bool half_write(struct half *half)
+{
+    struct str piece = str_head(buf_view(&half->waiting), WRITE_MAX);
+    ssize_t done = write(half->to, piece.at, piece.len);
+
+    if (done > 0)
+        buf_consume(&half->waiting, (size_t)done);
+    return done >= 0 || errno == EINTR || errno == EAGAIN;
+}
+
+static void half_poll(const struct half *half, struct pollfd out[2])
+{
+    bool wants_more = half->waiting.len == 0 && !half->is_over;
+
+    out[0] = (struct pollfd){ .fd = wants_more ? half->from : -1, .events = POLLIN };
+    out[1] = (struct pollfd){ .fd = half->waiting.len > 0 ? half->to : -1, .events = POLLOUT };
+}
+
+/* False: it cannot go on. */
+static bool half_turn(struct half *half, const struct pollfd polls[2])
+{
+    if (polls[0].revents)
+        half_read(half);
+    return !polls[1].revents || half_write(half);
+}
+
+static int splice_both(int relay)
+{
+    struct half up = { .from = STDIN_FILENO, .to = relay };
+    struct half down = { .from = relay, .to = STDOUT_FILENO };
+    struct pollfd polls[4];
+    bool is_open = true, is_shut = false;
+
+    buf_init(&up.waiting, 2 * PIECE);
+    buf_init(&down.waiting, 2 * PIECE);
+    (void)signal(SIGPIPE, SIG_IGN);
+    while (is_open && !(down.is_over && down.waiting.len == 0)) {
+        half_poll(&up, &polls[0]);
+        half_poll(&down, &polls[2]);
+        if (poll(polls, 4, -1) < 0 && errno != EINTR)
+            break;
+        is_open = half_turn(&down, &polls[2]);
+        /* A relay that is gone has said why: that is still to be read. */
+        if (!half_turn(&up, &polls[0])) {
+            up.is_over = true;
+            buf_reset(&up.waiting);
+        }
+        if (up.is_over && up.waiting.len == 0 && !is_shut) {
+            (void)shutdown(relay, SHUT_WR);
+            is_shut = true;
+        }
+    }
+    buf_clear(&up.waiting);
+    buf_clear(&down.waiting);
+    close(relay);
+    return EX_OK;
+}
+
+/* ---- the relay does not run ---- */
 
 static bool write_all(int fd, struct str bytes)
 {
@@ -36,40 +120,6 @@ static bool write_all(int fd, struct str bytes)
     }
     return true;
 }
-
-/* False: there will be no more. */
-static bool pass_on(int from, int to, char *piece)
-{
-    ssize_t got = read(from, piece, PIECE);
-
-    if (got < 0)
-        return errno == EINTR || errno == EAGAIN;
-    return got > 0 && write_all(to, str_make(piece, (size_t)got));
-}
-
-static int splice_both(int relay)
-{
-    char *piece = mem_alloc(PIECE);
-    struct pollfd polls[2] = { { .fd = relay, .events = POLLIN },
-                               { .fd = STDIN_FILENO, .events = POLLIN } };
-    bool is_open = true;
-
-    while (is_open) {
-        if (poll(polls, 2, -1) < 0 && errno != EINTR)
-            break;
-        if (polls[0].revents)
-            is_open = pass_on(relay, STDOUT_FILENO, piece);
-        if (polls[1].revents && is_open && !pass_on(STDIN_FILENO, relay, piece)) {
-            (void)shutdown(relay, SHUT_WR);
-            polls[1].fd = -1;
-        }
-    }
-    free(piece);
-    close(relay);
-    return EX_OK;
-}
-
-/* ---- the relay does not run ---- */
 
 struct local {
     const struct sendmail_wish *wish;
@@ -200,18 +250,21 @@ static void handle(struct local *local, const struct smtp_server_event *event)
     }
 }
 
-/* False: standard output is gone. */
+/* False: standard output is gone. The machine pauses while much output waits: so
+ * it is asked again after each write. */
 static bool serve_events(struct local *local)
 {
     struct smtp_server_event event;
     struct str out;
 
-    while (!local->is_over && smtp_server_next(local->machine, clock_mono_ms(), &event))
-        handle(local, &event);
-    out = smtp_server_output(local->machine);
-    if (!write_all(STDOUT_FILENO, out))
-        return false;
-    smtp_server_sent(local->machine, out.len);
+    do {
+        while (!local->is_over && smtp_server_next(local->machine, clock_mono_ms(), &event))
+            handle(local, &event);
+        out = smtp_server_output(local->machine);
+        if (!write_all(STDOUT_FILENO, out))
+            return false;
+        smtp_server_sent(local->machine, out.len);
+    } while (out.len > 0);
     return true;
 }
 

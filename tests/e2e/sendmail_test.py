@@ -523,6 +523,19 @@ def session_steps(stack):
     assert rig.wait("up step") and rig.wait("down step")
 
 
+@case("-bs goes on when both sides have much to say")
+def session_full_duplex(stack):
+    rig = Rig(stack)
+    for state in ("up", "down"):
+        if state == "down":
+            rig.relay.stop()
+        count = 5000
+        asked = smtp("EHLO x", "MAIL FROM:<a@x.test>", *(f"RCPT TO:<u{i}@x.test>" for i in range(count)), "RSET", "QUIT")
+        done = rig.call("sendmail", "-bs", text=asked)
+        said = (done.returncode, done.stdout.count(b"250 2.1.5 "), b"221 2.0.0" in done.stdout)
+        assert said == (0, count, True), (state, said, done.stdout[-300:])
+
+
 # ---- the other jobs ----
 
 
