@@ -214,7 +214,7 @@ static size_t claim_size(const struct sched_lane *lane)
 
 static bool needs_claim(const struct sched_lane *lane)
 {
-    if (lane->is_claiming || !lane_is_due(lane))
+    if (lane->is_claiming || lane->sched->is_held_up || !lane_is_due(lane))
         return false;
     if (lane->slot)
         return !has_in_hand(lane);
@@ -260,6 +260,8 @@ static void try_to_open(struct sched_lane *lane)
     } else if (is_asleep(lane)) {
         lane_drop_slot(lane);
         lane_block(lane, lane->dest->dest.wake_at_ms);
+    } else if (lane->sched->is_held_up && !has_in_hand(lane)) {
+        lane_unroute(lane);
     } else if (!plan_is_good(lane) && !(lane->slot && lane->plan)) {
         lane_drop_slot(lane);
         find_plan(lane, route);

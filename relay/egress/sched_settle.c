@@ -50,12 +50,31 @@ struct settle_batch {
     struct settle_batch *prev, *next;
 };
 
+/* The store is slower than the next hops: what it has not taken is in memory, and
+ * would be sent again after a crash. */
+static void count_unsettled(struct sched *sched, bool is_more)
+{
+    struct sched_work *work;
+
+    sched->unsettled = is_more ? sched->unsettled + 1 : sched->unsettled - 1;
+    if (sched->unsettled >= SCHED_UNSETTLED_MAX)
+        sched->is_held_up = true;
+    if (!sched->is_held_up || sched->unsettled > SCHED_UNSETTLED_MAX / 2)
+        return;
+    sched->is_held_up = false;
+    while (sched->unrouted)
+        lane_let_go(sched->unrouted);
+    DL_FOREACH2(sched->idle, work, all_next)
+    lane_ready(work->lane);
+}
+
 static void settling_free(struct settling **item)
 {
     struct settling *s = *item;
 
     *item = NULL;
     s->lane->settling--;
+    count_unsettled(s->sched, false);
     lane_ready(s->lane); /* it may be empty now */
     if (s->dsn)
         message_unref(&s->dsn);
@@ -318,6 +337,7 @@ static struct settling *settling_new(struct sched_lane *lane, struct claim *clai
     item->sched = lane->sched;
     item->lane = lane;
     lane->settling++;
+    count_unsettled(lane->sched, true);
     item->claim = claim;
     arena_init(&item->arena);
     item->verdicts = arena_alloc(&item->arena, claim->count * sizeof(*item->verdicts));
