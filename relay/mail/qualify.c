@@ -3,7 +3,6 @@
  */
 #include "relay/mail/qualify.h"
 
-#include "relay/mail/addr.h"
 #include "relay/mail/header.h"
 #include "relay/mail/local.h"
 #include "relay/mail/signed.h"
@@ -182,25 +181,26 @@ struct block {
     bool is_signed;
 };
 
-static bool note_any(void *arg, const struct addr_mailbox *mailbox)
+/* Words and nothing else. What looks like an address that is broken is refused later. */
+static bool is_only_a_phrase(struct str value)
 {
-    *(bool *)arg |= mailbox->spec.len > 0;
-    return true;
-}
+    struct token token = token_next(&value);
+    size_t words = 0;
 
-static bool names_somebody(const struct block *block, struct str value)
-{
-    bool any = false;
-
-    return addr_list(value, block->arena, note_any, &any, NULL) == ERR_OK && any;
+    for (; token.kind != TOKEN_END; token = token_next(&value)) {
+        if (token.kind != TOKEN_WORD && token.kind != TOKEN_QUOTED && token.kind != TOKEN_COMMENT)
+            return false;
+        words += token.kind != TOKEN_COMMENT;
+    }
+    return words > 1;
 }
 
 /* The sender says who it was; what stood there goes along. */
 static bool replace_from(const struct block *block, const struct header_field *field,
                          struct buf *out)
 {
-    if (!str_ieq(field->name, STR("From")) || str_trim(field->value).len == 0 ||
-        block->from_fallback.len == 0 || names_somebody(block, field->value))
+    if (!str_ieq(field->name, STR("From")) || block->from_fallback.len == 0 ||
+        !is_only_a_phrase(field->value))
         return false;
     buf_printf(out, "From: " STR_FMT "\r\nX-Original-From:", STR_ARG(block->from_fallback));
     buf_str(out, field->value);

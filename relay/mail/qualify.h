@@ -19,7 +19,7 @@ bool qualify_is_field(struct str name);
 bool qualify_value(struct str value, struct str mailname, struct buf *out);
 
 /* A whole block. A field that a foreign signature names stays as it is. From that
- * names no address at all becomes `from_fallback`, its text stays in
+ * is words and no address ("Cron Daemon") becomes `from_fallback`, its text stays in
  * X-Original-From. Returns `block` itself when nothing changes, else a new block
  * in the arena; *out_changed counts fields. */
 struct str qualify_block(struct str block, struct str mailname, struct str from_fallback,

@@ -76,6 +76,8 @@ static void blocks(void **state)
           4 },
         { "From without an address", "From: Cron Daemon\r\nTo: x@y.example\r\n\r\n",
           "From: root@mail.example\r\nX-Original-From: Cron Daemon\r\nTo: x@y.example\r\n\r\n", 1 },
+        { "a broken address is not for us to guess", "From: <a@here.test\r\n\r\n",
+          "From: <a@here.test\r\n\r\n", 0 },
         { "To without an address stays", "To: all of you\r\n\r\n", "To: all of you\r\n\r\n", 0 },
         { "a signed field stays",
           "DKIM-Signature: v=1; d=x.example; h=From:Subject; b=x\r\nFrom: root\r\nTo: root\r\n\r\n",
