@@ -142,8 +142,8 @@ void delivery_host_failed(struct delivery *delivery, const struct outcome_facts 
     delivery->has_last = true;
     /* What a host says about itself is its own affair: the next one is asked,
      * whatever the verdict, as long as there is one (RFC 5321 5.1). */
-    if ((delivery->claim || delivery->is_visit) && !judged.is_last_host && result.outcome.scope != SCOPE_MESSAGE &&
-        result.outcome.scope != SCOPE_RECIPIENT) {
+    if ((delivery->claim || delivery->is_visit) && !judged.is_last_host &&
+        result.outcome.scope != SCOPE_MESSAGE && result.outcome.scope != SCOPE_RECIPIENT) {
         delivery->step++;
         delivery->clear_only = false;
         delivery_next_address(delivery);
