@@ -4,7 +4,6 @@
 #include "relay/mail/qualify.h"
 
 #include "relay/mail/header.h"
-#include "relay/mail/local.h"
 #include "relay/mail/signed.h"
 #include "relay/mail/token.h"
 
@@ -34,7 +33,8 @@ bool qualify_is_field(struct str name)
 /* ---- one value ---- */
 
 struct scan {
-    struct str value, mailname;
+    struct str value;
+    const struct local_names *names;
     struct buf *out;
     const char *copied; /* of value, up to here */
     bool changed;
@@ -77,10 +77,10 @@ static void end_spec(struct scan *scan)
     if (!scan->has_at) {
         copy_to(scan, scan->word_end);
         buf_char(scan->out, '@');
-        buf_str(scan->out, scan->mailname);
-    } else if (scan->domain_words == 1 && local_is_localhost(scan->domain)) {
+        buf_str(scan->out, scan->names->mailname);
+    } else if (scan->domain_words == 1 && local_is_inner(scan->names, scan->domain)) {
         copy_to(scan, scan->domain.at);
-        buf_str(scan->out, scan->mailname);
+        buf_str(scan->out, scan->names->mailname);
         scan->copied = scan->domain.at + scan->domain.len;
     }
 }
@@ -92,7 +92,9 @@ static void take_word(struct scan *scan, const struct token *token)
         scan->domain = token->raw;
         return;
     }
-    if (scan->words++ > 0 && scan->last != '.' && token->raw.at[0] != '.')
+    /* A name outside of ASCII is no user of this machine but a display name. */
+    if ((scan->words++ > 0 && scan->last != '.' && token->raw.at[0] != '.') ||
+        !str_is_ascii(token->raw))
         scan->is_phrase = true;
     scan->word_end = token->raw.at + token->raw.len;
     scan->last = token->kind == TOKEN_WORD ? token->raw.at[token->raw.len - 1] : '\0';
@@ -151,9 +153,9 @@ static bool take_token(struct scan *scan, const struct token *token)
     return false;
 }
 
-bool qualify_value(struct str value, struct str mailname, struct buf *out)
+bool qualify_value(struct str value, const struct local_names *names, struct buf *out)
 {
-    struct scan scan = { .value = value, .mailname = mailname, .out = out, .copied = value.at };
+    struct scan scan = { .value = value, .names = names, .out = out, .copied = value.at };
     struct str rest = value;
     struct token token;
     size_t before = out->len;
@@ -176,7 +178,8 @@ bool qualify_value(struct str value, struct str mailname, struct buf *out)
 /* ---- a block ---- */
 
 struct block {
-    struct str in, mailname, from_fallback;
+    struct str in, from_fallback;
+    const struct local_names *names;
     struct arena *arena;
     bool is_signed;
 };
@@ -217,8 +220,8 @@ static bool mend(const struct block *block, const struct header_field *field, st
     if (!qualify_is_field(field->name) ||
         (block->is_signed && signed_field(block->in, field->name, SIGNED_ANY, block->arena)))
         return false;
-    buf_init(&value, 2 * field->raw.len * (block->mailname.len + 2) + 1024);
-    changed = qualify_value(field->value, block->mailname, &value);
+    buf_init(&value, 2 * field->raw.len * (block->names->mailname.len + 2) + 1024);
+    changed = qualify_value(field->value, block->names, &value);
     if (changed) {
         buf_str(out, str_make(field->raw.at, (size_t)(field->value.at - field->raw.at)));
         buf_str(out, buf_view(&value));
@@ -238,11 +241,11 @@ static bool has_signature(struct str block)
            header_find(block, STR("ARC-Message-Signature"), &field, NULL);
 }
 
-struct str qualify_block(struct str in, struct str mailname, struct str from_fallback,
+struct str qualify_block(struct str in, const struct local_names *names, struct str from_fallback,
                          struct arena *arena, unsigned *out_changed)
 {
     struct block block = { .in = in,
-                           .mailname = mailname,
+                           .names = names,
                            .from_fallback = from_fallback,
                            .arena = arena,
                            .is_signed = has_signature(in) };

@@ -10,6 +10,9 @@
 
 #include <cmocka.h>
 
+static const struct local_names names = { .mailname = { "mail.example", 12 },
+                                          .machine = { "web1", 4 } };
+
 static void values(void **state)
 {
     static const struct {
@@ -39,10 +42,14 @@ static void values(void **state)
         { " Cron Daemon", NULL }, /* nobody's address: not guessed at */
         { " <@a.example,@b.example:root>", " <@a.example,@b.example:root@mail.example>" },
         { " root@[127.0.0.1]", NULL },
+        { " mdadm monitoring <root@web1>", " mdadm monitoring <root@mail.example>" },
+        { " root@WEB1 (me), a@web1.example", " root@mail.example (me), a@web1.example" },
+        { " a@web2", NULL },
         { " \"open", NULL },
         { " root, \"open", NULL },
         { " root <", NULL },
         { " joe)", NULL },
+        { " J\xc3\xb6rg", NULL },
         { " J\xc3\xb6rg <root>", " J\xc3\xb6rg <root@mail.example>" },
     };
     struct buf out;
@@ -51,7 +58,7 @@ static void values(void **state)
     buf_init(&out, 1000);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         buf_reset(&out);
-        bool changed = qualify_value(str_of(rows[i].in), STR("mail.example"), &out);
+        bool changed = qualify_value(str_of(rows[i].in), &names, &out);
         if (changed != (rows[i].out != NULL) ||
             !str_eq(buf_view(&out), str_of(rows[i].out ? rows[i].out : "")))
             fail_msg("\"%s\": \"%.*s\"", rows[i].in, STR_ARG(buf_view(&out)));
@@ -94,8 +101,8 @@ static void blocks(void **state)
         struct arena arena;
         unsigned changed;
         arena_init(&arena);
-        struct str out = qualify_block(str_of(rows[i].in), STR("mail.example"),
-                                       STR("root@mail.example"), &arena, &changed);
+        struct str out = qualify_block(str_of(rows[i].in), &names, STR("root@mail.example"),
+                                       &arena, &changed);
         if (!str_eq(out, str_of(rows[i].out)) || changed != rows[i].changed)
             fail_msg("%s: %u %.*s", rows[i].name, changed, STR_ARG(out));
         arena_clear(&arena);
