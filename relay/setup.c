@@ -73,6 +73,14 @@ static void add_domain(const struct conf *conf, struct str *domains, size_t *cou
         domains[(*count)++] = domain;
 }
 
+/* A name with a dot may well be one that others know. */
+static struct str bare(struct str machine, struct str mailname)
+{
+    bool is_bare = str_chr(machine, '.') == machine.len && !str_ieq(machine, mailname);
+
+    return is_bare ? machine : STR_EMPTY;
+}
+
 struct locals *setup_locals(const struct conf *conf)
 {
     const struct conf_list *further = &conf->aliases.local_domains;
@@ -89,7 +97,7 @@ struct locals *setup_locals(const struct conf *conf)
     struct locals_options options = {
         .file = conf->aliases.file,
         .root = conf->aliases.root,
-        .mailname = conf->aliases.mailname,
+        .names = { .mailname = conf->aliases.mailname, .machine = bare(str_of(machine), conf->aliases.mailname) },
         .domains = domains,
         .domain_count = count,
         .forward = conf->aliases.forward,

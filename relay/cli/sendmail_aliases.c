@@ -28,7 +28,7 @@ int sendmail_aliases(const struct sendmail_wish *wish)
     (void)conf_glance(wish->conf_file, &conf);
     struct locals_options options = { .file = conf->aliases.file,
                                       .root = conf->aliases.root,
-                                      .mailname = conf->aliases.mailname };
+                                      .names.mailname = conf->aliases.mailname };
     locals = locals_new(&options);
     rc = locals_load(locals, tell, NULL);
     if (rc)

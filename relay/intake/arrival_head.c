@@ -93,10 +93,10 @@ bool arrival_mend(struct arrival *arrival)
         .wall_us = arrival->began_us,
         .hops_max = options->hops_max,
         .add_missing = arrival->facts.is_submission,
-        .mailname = arrival->locals && arrival->facts.is_local_origin
-                        ? locals_mailname(arrival->locals)
-                        : STR_EMPTY,
     };
+
+    if (arrival->locals && arrival->facts.is_local_origin)
+        fixup.names = locals_names(arrival->locals);
 
     if (fixup_header(buf_view(&arrival->head_raw), &fixup, envelope, &arrival->head,
                      &arrival->arena, &arrival->found, &refusal, &arrival->fault)) {

@@ -17,15 +17,17 @@
 void arrival_qualify_sender(struct arrival *arrival)
 {
     struct envelope *envelope = &arrival->message->envelope;
-    struct str domain = addr_domain_of(envelope->sender);
+    struct local_names names;
+    struct str whole;
 
-    if (!arrival->locals || !arrival->facts.is_local_origin || envelope->sender.len == 0 ||
-        (domain.len > 0 && !local_is_localhost(domain)))
+    if (!arrival->locals || !arrival->facts.is_local_origin || envelope->sender.len == 0)
+        return;
+    names = locals_names(arrival->locals);
+    whole = local_qualify(&names, envelope->sender, &envelope->arena);
+    if (whole.at == envelope->sender.at)
         return;
     envelope->flags |= ENVELOPE_LOCAL_SENDER;
-    envelope->sender = str_of(arena_printf(&envelope->arena, STR_FMT "@" STR_FMT,
-                                           STR_ARG(addr_local_of(envelope->sender)),
-                                           STR_ARG(locals_mailname(arrival->locals))));
+    envelope->sender = whole;
 }
 
 /* ---- on a worker ---- */
@@ -131,7 +133,7 @@ static void tell_news(const struct arrival *arrival)
 /* The addresses that are there, by hash: there may be fifty thousand. */
 struct crowd {
     struct arrival *arrival;
-    const struct local_rules *rules;
+    struct local_names names;
     uint32_t *slots; /* index + 1 into the recipients; 0: free */
     size_t mask;
 };
@@ -211,7 +213,7 @@ static void take_one(struct crowd *crowd, const struct recipient *was,
         (void)add_recipient(crowd, was->address, was);
         return;
     }
-    named.address = local_qualify(crowd->rules, was->address, &arrival->arena);
+    named.address = local_qualify(&crowd->names, was->address, &arrival->arena);
     if (named.orcpt.len == 0 && str_is_ascii(named.address))
         named.orcpt = orcpt_of(&envelope->arena, named.address);
     for (size_t i = 0; i < led->count; i++)
@@ -228,8 +230,7 @@ void arrival_take_led(struct arrival *arrival)
     struct envelope *envelope = &arrival->message->envelope;
     const struct recipient *was = envelope->recipients;
     size_t count = envelope->recipient_count, in_all = 0;
-    struct local_rules rules = { .mailname = locals_mailname(arrival->locals) };
-    struct crowd crowd = { .arrival = arrival, .rules = &rules };
+    struct crowd crowd = { .arrival = arrival, .names = locals_names(arrival->locals) };
 
     tell_news(arrival);
     if (arrival->news == LOCALS_CHANGED && options->aliases_changed)

@@ -60,7 +60,8 @@ struct locals *locals_new(const struct locals_options *options)
     locals->options = (struct locals_options){
         .file = copy(locals, options->file),
         .root = copy(locals, options->root),
-        .mailname = copy(locals, options->mailname),
+        .names = { .mailname = copy(locals, options->names.mailname),
+                   .machine = copy(locals, options->names.machine) },
         .domains = domains,
         .domain_count = options->domain_count,
         .forward = options->forward,
@@ -337,7 +338,7 @@ struct local_rules locals_rules(struct locals *locals, bool with_forward,
     *out_table = locals->table ? alias_ref(locals->table) : NULL;
     pthread_mutex_unlock(&locals->lock);
     return (struct local_rules){
-        .mailname = options->mailname,
+        .mailname = options->names.mailname,
         .domains = options->domains,
         .domain_count = options->domain_count,
         .root = options->root,
@@ -351,7 +352,7 @@ bool locals_may_be_ours(const struct locals *locals, struct str address)
     const struct locals_options *options = &locals->options;
     struct str domain = addr_domain_of(address);
 
-    if (domain.len == 0 || local_is_localhost(domain) || str_ieq(domain, options->mailname))
+    if (domain.len == 0 || local_is_localhost(domain) || str_ieq(domain, options->names.mailname))
         return true;
     for (size_t i = 0; i < options->domain_count; i++)
         if (str_ieq(domain, options->domains[i]))
@@ -372,7 +373,7 @@ bool locals_is_ours(struct locals *locals, struct str address)
     return ours;
 }
 
-struct str locals_mailname(const struct locals *locals) { return locals->options.mailname; }
+struct local_names locals_names(const struct locals *locals) { return locals->options.names; }
 
 bool locals_alarm_is_due(struct locals *locals, uint64_t now_ms)
 {

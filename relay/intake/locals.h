@@ -17,7 +17,8 @@ struct locals;
 
 struct locals_options {
     struct str file; /* empty: no aliases */
-    struct str root, mailname;
+    struct str root;
+    struct local_names names;
     const struct str *domains; /* wholly ours; mailname is not among them unless it is meant */
     size_t domain_count;
     bool forward; /* follow .forward files */
@@ -46,7 +47,7 @@ struct local_rules locals_rules(struct locals *locals, bool with_forward,
 /* No lock, no table: false when the address cannot be ours, whatever the aliases are. */
 bool locals_may_be_ours(const struct locals *locals, struct str address);
 bool locals_is_ours(struct locals *locals, struct str address);
-struct str locals_mailname(const struct locals *locals);
+struct local_names locals_names(const struct locals *locals);
 
 /* True for the first in ten minutes: one alarm, not one for each message. */
 bool locals_alarm_is_due(struct locals *locals, uint64_t now_ms);

@@ -372,8 +372,8 @@ enum err fixup_header(struct str in, const struct fixup_options *options,
         .charset = STR_EMPTY,
     };
 
-    if (options->mailname.len > 0)
-        fixup.in = qualify_block(fixup.in, options->mailname, options->from_fallback, arena,
+    if (options->names.mailname.len > 0)
+        fixup.in = qualify_block(fixup.in, &options->names, options->from_fallback, arena,
                                  &fixup.facts.changed);
     enum err rc = look_at_fields(&fixup);
     if (!rc)

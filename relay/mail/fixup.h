@@ -12,6 +12,7 @@
 
 #include "relay/mail/envelope.h"
 #include "relay/mail/header.h"
+#include "relay/mail/local.h"
 
 struct fixup_options {
     struct str hostname;       /* by, Message-ID right side */
@@ -25,8 +26,8 @@ struct fixup_options {
         from_fallback; /* address for a missing From: the reverse-path, else postmaster@hostname */
     int64_t wall_us;
     unsigned hops_max; /* Received fields allowed */
-    /* Completes names without a domain in From, To and the like; empty: they stay as they are. */
-    struct str mailname;
+    /* Completes names without a domain in From, To and the like; mailname empty: they stay. */
+    struct local_names names;
     bool add_missing; /* Date, Message-ID, From (submission and trusted relay); a relayed DSN too */
 };
 

@@ -56,14 +56,19 @@ bool local_is_ours(const struct local_rules *rules, struct str address)
            (is_system_name(name) && root_leads_somewhere(rules));
 }
 
-struct str local_qualify(const struct local_rules *rules, struct str address, struct arena *arena)
+bool local_is_inner(const struct local_names *names, struct str domain)
+{
+    return local_is_localhost(domain) || (names->machine.len && str_ieq(domain, names->machine));
+}
+
+struct str local_qualify(const struct local_names *names, struct str address, struct arena *arena)
 {
     struct str domain = addr_domain_of(address);
 
-    if (domain.len > 0 && !local_is_localhost(domain))
+    if (domain.len > 0 && !local_is_inner(names, domain))
         return address;
     return str_of(arena_printf(arena, STR_FMT "@" STR_FMT, STR_ARG(addr_local_of(address)),
-                               STR_ARG(rules->mailname)));
+                               STR_ARG(names->mailname)));
 }
 
 /* ---- the walk ---- */

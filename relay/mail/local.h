@@ -36,10 +36,18 @@ struct local_rules {
     void *forward_arg;
 };
 
+/* How addresses of the machine are written outside of it. */
+struct local_names {
+    struct str mailname; /* completes names without a domain; empty: nothing is completed */
+    struct str machine;  /* gethostname(2) where it has no dot, "web1"; empty: it has one */
+};
+
 /* Is the address (canonical, or a bare local part) one of ours? */
 bool local_is_ours(const struct local_rules *rules, struct str address);
 /* localhost and localhost.localdomain: a domain of no use outside. */
 bool local_is_localhost(struct str domain);
+/* The same and the machine's bare name: programs write root@web1 into mail for outside. */
+bool local_is_inner(const struct local_names *names, struct str domain);
 
 struct local_found {
     struct str address; /* canonical, has a domain */
@@ -56,7 +64,7 @@ struct local_result {
 void local_expand(const struct local_rules *rules, struct str address, struct arena *arena,
                   struct local_result *out_result);
 
-/* The form that is shown outside: a name without a domain, or at localhost, gets mailname. */
-struct str local_qualify(const struct local_rules *rules, struct str address, struct arena *arena);
+/* The form that is shown outside: a name without a domain, or at an inner one, gets mailname. */
+struct str local_qualify(const struct local_names *names, struct str address, struct arena *arena);
 
 #endif

@@ -356,13 +356,38 @@ static void words_and_limits(void **state)
     assert_int_equal(result.count, 1);
     assert_true(
         str_eq(result.found[0].words, STR("root -> ann@elsewhere.example (aliases, /a:1004)")));
-    assert_true(str_eq(local_qualify(&rules, STR("root"), &arena), STR("root@mail.example")));
-    assert_true(
-        str_eq(local_qualify(&rules, STR("root@localhost"), &arena), STR("root@mail.example")));
-    assert_true(str_eq(local_qualify(&rules, STR("a@b.example"), &arena), STR("a@b.example")));
     arena_clear(&arena);
     alias_unref(&table);
     buf_clear(&text);
+}
+
+static void shown_outside(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } rows[] = {
+        { "root", "root@mail.example" },
+        { "root@localhost", "root@mail.example" },
+        { "root@localhost.localdomain", "root@mail.example" },
+        { "root@web1", "root@mail.example" },
+        { "root@Web1", "root@mail.example" },
+        { "root@web1.example", "root@web1.example" },
+        { "a@b.example", "a@b.example" },
+    };
+    struct local_names names = { .mailname = STR("mail.example"), .machine = STR("web1") };
+    struct arena arena;
+
+    (void)state;
+    arena_init(&arena);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct str out = local_qualify(&names, str_of(rows[i].in), &arena);
+        if (!str_eq(out, str_of(rows[i].out)))
+            fail_msg("%s: %.*s", rows[i].in, STR_ARG(out));
+    }
+    names.machine = STR_EMPTY;
+    assert_true(str_eq(local_qualify(&names, STR("a@web1"), &arena), STR("a@web1")));
+    assert_true(str_eq(local_qualify(&names, STR("a@localhost"), &arena), STR("a@mail.example")));
+    arena_clear(&arena);
 }
 
 int main(void)
@@ -370,7 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_read),   cmocka_unit_test(included_files_are_named),
         cmocka_unit_test(names_lead),       cmocka_unit_test(which_are_ours),
-        cmocka_unit_test(words_and_limits),
+        cmocka_unit_test(words_and_limits),   cmocka_unit_test(shown_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
