@@ -185,6 +185,7 @@ static bool step_restart(struct replay *replay, char **words, size_t count)
 {
     (void)words;
     (void)count;
+    world_forget_clock();
     return relay_restart(&replay->relay, &replay->fault) == ERR_OK;
 }
 

@@ -52,6 +52,8 @@ void world_set_clock(struct world *world, int64_t forward_s)
     set_now(world->loop, world->loop->now_ms);
 }
 
+void world_forget_clock(void) { wall_set = (struct loop_wall_set){ 0 }; }
+
 uint64_t world_now_ms(const struct world *world) { return world->loop->now_ms - BEGAN_MS; }
 
 struct world *loop_world(struct loop *loop) { return loop->world; }

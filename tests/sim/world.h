@@ -36,6 +36,9 @@ uint64_t world_now_ms(const struct world *world);             /* since the begin
 int64_t world_wall_us(void);                                  /* for stores; any thread */
 void world_set_clock(struct world *world, int64_t forward_s); /* wall clock alone */
 
+/* A relay that starts knows nothing of clocks that were set before. */
+void world_forget_clock(void);
+
 /* Until nothing more happens at this instant. */
 void world_settle(struct world *world);
 /* The same, and every instant up to this one. */
