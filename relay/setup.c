@@ -97,7 +97,8 @@ struct locals *setup_locals(const struct conf *conf)
     struct locals_options options = {
         .file = conf->aliases.file,
         .root = conf->aliases.root,
-        .names = { .mailname = conf->aliases.mailname, .machine = bare(str_of(machine), conf->aliases.mailname) },
+        .names = { .mailname = conf->aliases.mailname,
+                   .machine = bare(str_of(machine), conf->aliases.mailname) },
         .domains = domains,
         .domain_count = count,
         .forward = conf->aliases.forward,

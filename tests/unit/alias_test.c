@@ -395,7 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_read),   cmocka_unit_test(included_files_are_named),
         cmocka_unit_test(names_lead),       cmocka_unit_test(which_are_ours),
-        cmocka_unit_test(words_and_limits),   cmocka_unit_test(shown_outside),
+        cmocka_unit_test(words_and_limits), cmocka_unit_test(shown_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,8 +101,8 @@ static void blocks(void **state)
         struct arena arena;
         unsigned changed;
         arena_init(&arena);
-        struct str out = qualify_block(str_of(rows[i].in), &names, STR("root@mail.example"),
-                                       &arena, &changed);
+        struct str out =
+            qualify_block(str_of(rows[i].in), &names, STR("root@mail.example"), &arena, &changed);
         if (!str_eq(out, str_of(rows[i].out)) || changed != rows[i].changed)
             fail_msg("%s: %u %.*s", rows[i].name, changed, STR_ARG(out));
         arena_clear(&arena);
