@@ -74,11 +74,14 @@ def run_e2e(build, names, count):
         with tempfile.TemporaryDirectory(prefix="waypost-e2e-") as scratch:
             os.chmod(scratch, 0o755)  # relays that gave up root work below it
             env["SCRATCH"] = scratch
-            cases = 0
+            cases, is_meant = 0, True
             with subprocess.Popen(["/usr/bin/python3", str(script)], env=env, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, errors="replace") as child:
                 for line in child.stdout:
                     line = line.rstrip("\n")
+                    if line == "not for this build":
+                        is_meant = False
+                        continue
                     for verdict in ("ok", "FAILED", "left out"):
                         if line.startswith(verdict + " "):
                             name, _, why = line[len(verdict) + 1:].partition(": ")
@@ -92,7 +95,7 @@ def run_e2e(build, names, count):
                 code = child.wait()
             if code != 0:
                 count.add("failed", script.stem, f"exit code {code}")
-            elif cases == 0:
+            elif cases == 0 and is_meant:
                 count.add("failed", script.stem, "no case was run")
 
 

@@ -55,6 +55,8 @@ def case(name, plain_only=False):
 def main():
     wanted = sys.argv[1:]
     failed = 0
+    if not _cases and is_sanitized():
+        print("not for this build", flush=True)  # for the runner: all of them are plain_only
     for name, fn in _cases:
         if wanted and not any(w in name for w in wanted):
             continue
