@@ -57,7 +57,7 @@ static void put_line(const struct sendmail_wish *wish, const char *words, const 
 {
     struct buf line;
 
-    buf_init(&line, 8 * FAULT_MAX);
+    buf_init(&line, (size_t)8 * FAULT_MAX);
     buf_printf(&line, "%s: ", wish->called);
     buf_escaped(&line, str_of(words), FAULT_MAX);
     if (*fix)

@@ -158,6 +158,7 @@ enum err sendmail_drop_open(const char *folder, uint64_t size, const char *why,
     /* Whatever the caller's umask is: the relay reads it by its group. */
     if (drop->fd < 0 || fchmod(drop->fd, 0640)) {
         rc = fault_errno(fault, errno, "cannot write into the drop folder %s", folder);
+        (void)unlink(drop->temporary);
         drop_free(&drop);
         return rc;
     }
@@ -221,7 +222,7 @@ enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, con
     struct buf lines;
     enum err rc = sendmail_drop_open(folder, message->text.len, why, &drop, fault);
 
-    if (rc)
+    if (!drop)
         return rc;
     buf_init(&lines, PIECE);
     sendmail_mail_line(wish, message, &lines);

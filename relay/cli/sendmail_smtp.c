@@ -221,7 +221,7 @@ static void show(const char *mark, struct str bytes)
     struct buf line;
     struct str one;
 
-    buf_init(&line, 64 * 1024);
+    buf_init(&line, PIECE);
     while (str_next(&bytes, '\n', &one)) {
         buf_cstr(&line, mark);
         buf_escaped(&line, str_trim(one), 1000);
