@@ -145,7 +145,7 @@ struct option_row {
     X(ROOT, "workers", COUNT, TOP(workers), "auto", "auto", NULL, RANGE(1, 256),                   \
       "Event loops. auto: as many as the machine has processors.")                                 \
     X(ROOT, "max-connections", COUNT, TOP(max_connections), "1000", NULL, NULL, RANGE(1, 65535),   \
-      "Outgoing connections in all.")                                                              \
+      "Outgoing connections in all. An eighth of them is for places that take mail quickly.")      \
     X(ROOT, "port", COUNT, TOP(port), "25", NULL, NULL, RANGE(1, 65535),                           \
       "The port of MX hosts. Only laboratories need another one.")                                 \
     X(ROOT, "received-user", FLAG, TOP(received_user), "false", NULL, NULL, ANY,                   \

@@ -282,16 +282,11 @@ static bool is_quick(const struct sched_lane *lane)
     return lane->sched->quick[hash % SCHED_QUICK_MAX] == hash;
 }
 
-/* The quick ones stand in front: what is kept for them must not wait behind others. */
 void lane_starve(struct sched_lane *lane)
 {
     struct sched *sched = lane->sched;
 
     line_up(lane, LINE_STARVED, NULL);
-    if (is_quick(lane)) {
-        DL_DELETE(sched->starved, lane);
-        DL_PREPEND(sched->starved, lane);
-    }
     if (sched->idle)
         work_quit(sched->idle);
 }
@@ -342,8 +337,18 @@ unsigned sched_room(const struct sched_lane *lane)
 
 void sched_let_go(struct sched *sched)
 {
-    for (unsigned n = 0; sched->starved && n < sched_room(sched->starved); n++)
+    struct sched_lane *lane;
+    unsigned n = 0;
+
+    for (; sched->starved && n < sched_room(sched->starved); n++)
         lane_let_go(sched->starved);
+    /* Only what is kept for quick ones is left: the first of them. */
+    DL_FOREACH (sched->starved, lane) {
+        if (is_quick(lane) && n < sched_room(lane)) {
+            lane_let_go(lane);
+            return;
+        }
+    }
 }
 
 enum err lane_take_token(struct sched_lane *lane, struct sched_dest *dest, uint64_t *out_retry_ms)
