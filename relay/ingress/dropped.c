@@ -27,7 +27,8 @@ static struct msgid id_of(const struct dropped_file *file)
     for (unsigned i = 0; i < 6; i++)
         id.bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
     for (unsigned i = 6; i < MSGID_BYTES; i++)
-        id.bytes[i] = sscanf(file->name + (size_t)2 * (i - 6), "%2x", &byte) == 1 ? (uint8_t)byte : 0;
+        id.bytes[i] =
+            sscanf(file->name + (size_t)2 * (i - 6), "%2x", &byte) == 1 ? (uint8_t)byte : 0;
     return id;
 }
 
