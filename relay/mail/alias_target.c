@@ -55,7 +55,7 @@ static struct str inside_brackets(struct str text)
 {
     size_t open = str_chr(text, '<');
 
-    if (text.at[text.len - 1] != '>' || open == text.len)
+    if (open == text.len || text.at[text.len - 1] != '>')
         return text;
     return str_trim(str_make(text.at + open + 1, text.len - open - 2));
 }

@@ -132,6 +132,9 @@ static void files_are_read(void **state)
           "E1: \"bad@@c\" is no address: domain is not well formed\n" },
         { "terminal sequence is shown safely", "root: \x1b[1m, a@b.example\n", "root",
           "a@b.example:1", "E1: \"\\x1B[1m\" is no address: address has no local part\n" },
+        { "a lone backslash", "x: \\\n", "x", "",
+          "E1: \"\\\\\" is no address: address has no local part\n"
+          "W1: \"x\" leads nowhere: its mail goes where root's goes\n" },
         { "empty", "root:\n", "root", "",
           "W1: \"root\" leads nowhere: its mail goes where root's goes\n" },
         { "twice", "x: a@b.example\nx: c@d.example\n", "x", "a@b.example:1",
