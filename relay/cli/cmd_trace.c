@@ -25,7 +25,7 @@ struct tracing {
     uint64_t max;
     bool json;
     struct buf lines; /* JSON, one hop a line */
-    bool is_cut;
+    bool is_cut, is_down;
 };
 
 /* ---- getting the hops ---- */
@@ -60,7 +60,13 @@ static bool add_hop(void *arg, const struct hop *hop)
 
 static enum err read_disk(struct tracing *tracing, struct fault *fault)
 {
-    relay_ask_say_direct(&tracing->ask);
+    enum err rc = ERR_OK;
+
+    if (!tracing->is_down)
+        rc = relay_ask_go_direct(&tracing->ask, tracing->ask.trace_folder, fault);
+    tracing->is_down = true;
+    if (rc)
+        return rc;
     return tracelog_find(tracing->ask.trace_folder, str_of(tracing->handle), (size_t)tracing->max,
                          add_hop, tracing, fault);
 }
@@ -119,15 +125,50 @@ static int nothing(const struct tracing *tracing)
     return EX_NOTHING;
 }
 
+/* ERR_OK also when nothing is known of the handle. */
+static enum err look(struct tracing *tracing, struct fault *fault)
+{
+    enum err rc = tracing->is_down ? ERR_REFUSED : ask_relay(tracing, fault);
+
+    if (rc == ERR_REFUSED)
+        rc = read_disk(tracing, fault);
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
+/* "root": traces have such names with mailname. */
+static bool is_bare_name(const struct tracing *tracing)
+{
+    struct str handle = str_of(tracing->handle), mailname = tracing->ask.conf->aliases.mailname;
+    struct msgid id;
+
+    return mailname.len > 0 && str_chr(handle, '@') == handle.len && !msgid_parse(handle, &id);
+}
+
+static enum err look_by_name(struct tracing *tracing, struct fault *fault)
+{
+    const char *given = tracing->handle;
+    struct buf whole;
+    enum err rc;
+
+    buf_init(&whole, 4096);
+    buf_printf(&whole, "%s@" STR_FMT, given, STR_ARG(tracing->ask.conf->aliases.mailname));
+    buf_char(&whole, '\0');
+    tracing->handle = whole.at;
+    rc = whole.overflowed ? ERR_OK : look(tracing, fault);
+    tracing->handle = given;
+    buf_clear(&whole);
+    return rc;
+}
+
 static int trace(struct tracing *tracing)
 {
     struct fault fault = { 0 };
-    enum err rc = ask_relay(tracing, &fault);
+    enum err rc = look(tracing, &fault);
     int code;
 
-    if (rc == ERR_REFUSED)
-        rc = read_disk(tracing, &fault);
-    if (rc && rc != ERR_NOT_FOUND)
+    if (!rc && tracing->lines.len == 0 && is_bare_name(tracing))
+        rc = look_by_name(tracing, &fault);
+    if (rc)
         return cmd_fail(cmd_code(rc), "%s", fault.text);
     if (tracing->lines.len == 0)
         return nothing(tracing);

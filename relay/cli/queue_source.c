@@ -20,7 +20,11 @@ void queue_source_close(struct queue_source *source)
 
 static enum err go_direct(struct queue_source *source, struct fault *fault)
 {
-    relay_ask_say_direct(&source->ask);
+    enum err rc = relay_ask_go_direct(&source->ask, source->ask.queue_folder, fault);
+
+    if (rc)
+        return rc;
+    relay_ask_say_dropped(&source->ask);
     return queue_direct_open(source->ask.queue_folder, &source->direct, fault);
 }
 

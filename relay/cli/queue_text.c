@@ -7,7 +7,7 @@
 #define COLUMN_SIZE 37
 #define COLUMN_SENDER 46
 #define ADDRESS_MAX 256
-#define WORDS_MAX 100 /* of the last reply, in a list */
+#define WORDS_MAX 100 /* of the last reply or what else is the cause, in a list */
 #define LINE_MAX_SHOWN 1024
 
 static const char *state_paint(struct str state, const struct show_paint *paint)
@@ -41,6 +41,7 @@ static void put_state(const json_t *recipient, int64_t now_s, size_t words_max,
                       const struct show_paint *paint, struct buf *out)
 {
     struct str state = show_field(recipient, "state"), said = show_field(recipient, "reply");
+    struct str why = said.len ? said : show_field(recipient, "cause");
     uint64_t attempts = show_number(recipient, "attempts");
 
     buf_cstr(out, state_paint(state, paint));
@@ -56,9 +57,9 @@ static void put_state(const json_t *recipient, int64_t now_s, size_t words_max,
         buf_cstr(out, ", ");
         show_until(out, show_wall(recipient, "due"), now_s);
     }
-    if (said.len && words_max) {
+    if (why.len && words_max) {
         buf_cstr(out, ": ");
-        show_text(out, said, words_max);
+        show_text(out, why, words_max);
     }
 }
 

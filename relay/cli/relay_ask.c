@@ -3,6 +3,8 @@
  */
 #include "relay/cli/relay_ask.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -109,11 +111,40 @@ void relay_ask_param(struct buf *path, const char *name, struct str value)
     http_escape(path, value);
 }
 
-void relay_ask_say_direct(const struct relay_ask *ask)
+enum err relay_ask_go_direct(const struct relay_ask *ask, const char *folder, struct fault *fault)
 {
+    if (access(folder, R_OK | X_OK) && errno == EACCES)
+        return fault_set(fault, ERR_DENIED,
+                         "the relay is not running (nobody listens on %s); without it only root "
+                         "and its user can look into " STR_FMT,
+                         ask->socket, STR_ARG(ask->conf->data));
     (void)cmd_fail(EX_OK,
                    "the relay is not running (nobody listens on %s): reading " STR_FMT " directly",
                    ask->socket, STR_ARG(ask->conf->data));
+    return ERR_OK;
+}
+
+/* Under such names sendmail leaves a message that is whole. */
+static bool is_dropped_name(const char *name)
+{
+    return strlen(name) == 32 && strspn(name, "0123456789abcdef") == 32;
+}
+
+void relay_ask_say_dropped(const struct relay_ask *ask)
+{
+    char *folder = str_dup(ask->conf->sendmail.drop);
+    DIR *dir = folder[0] ? opendir(folder) : NULL;
+    const struct dirent *entry;
+    size_t count = 0;
+
+    while (dir && (entry = readdir(dir)) != NULL)
+        count += is_dropped_name(entry->d_name);
+    if (count > 0)
+        (void)cmd_fail(EX_OK, "%zu message%s from sendmail wait%s in %s until it runs", count,
+                       count == 1 ? "" : "s", count == 1 ? "s" : "", folder);
+    if (dir)
+        closedir(dir);
+    free(folder);
 }
 
 int relay_ask_say_down(const struct relay_ask *ask, const char *what)

@@ -34,8 +34,12 @@ json_t *relay_ask_json(const struct relay_ask *ask, const char *method, const ch
 /* Append "&name=value" or "?name=value". */
 void relay_ask_param(struct buf *path, const char *name, struct str value);
 
-/* "not running, so ..." on standard error, for commands that read / that change. */
-void relay_ask_say_direct(const struct relay_ask *ask);
+/* The relay is down, and `folder` is to be read without it: said on standard error.
+ * ERR_DENIED: the caller may not, and the fault says who may. */
+enum err relay_ask_go_direct(const struct relay_ask *ask, const char *folder, struct fault *fault);
+/* What waits in the drop folder, in no queue yet; for those who may look. */
+void relay_ask_say_dropped(const struct relay_ask *ask);
+/* "not running, so ..." for commands that change something. */
 int relay_ask_say_down(const struct relay_ask *ask, const char *what);
 
 #endif

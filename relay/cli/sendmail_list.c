@@ -83,7 +83,8 @@ static void put_recipients(const json_t *message, struct buf *out)
 
     for (size_t i = 0; i < json_array_size(recipients); i++) {
         const json_t *one = json_array_get(recipients, i);
-        struct str reason = show_field(one, "reply");
+        struct str said = show_field(one, "reply");
+        struct str reason = said.len ? said : show_field(one, "cause");
         if (!is_waiting(one))
             continue;
         if (reason.len && !str_eq(reason, before))

@@ -97,11 +97,11 @@ static void rows(void **state)
             "{\"address\":\"b@b.test\",\"state\":\"queued\",\"attempts\":3,"
             "\"due\":\"2027-01-15T08:12:00.000Z\",\"reply\":\"452 4.2.2 mailbox full\"},"
             "{\"address\":\"c@c.test\",\"state\":\"held\",\"attempts\":1,"
-            "\"held-since\":\"2027-01-15T07:00:00.000Z\"}]}",
+            "\"held-since\":\"2027-01-15T07:00:00.000Z\",\"cause\":\"no address\"}]}",
             &show_plain,
             "0123456789abcdefghjkmnpqrs  2h 05m   12.3K    a@here.test\n"
             "    b@b.test  queued, 3 attempts, next in 12m: 452 4.2.2 mailbox full\n"
-            "    c@c.test  held for 1h, 1 attempt\n"
+            "    c@c.test  held for 1h, 1 attempt: no address\n"
             "    (3 recipients in all)\n");
     renders(queue_text_row, "{\"id\":\"0123456789abcdefghjkmnpqrs\",\"corrupt\":true}", &show_plain,
             "0123456789abcdefghjkmnpqrs  cannot be read; waypost queue drop "

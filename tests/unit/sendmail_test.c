@@ -357,7 +357,8 @@ static void mailq(void **state)
                              "\"due\":\"2030-01-01T00:00:00.000Z\",\"reply\":\"450 later\"},"
                              "{\"address\":\"b@x\",\"state\":\"queued\","
                              "\"due\":\"2030-01-01T00:00:00.000Z\",\"reply\":\"450 later\"},"
-                             "{\"address\":\"c@x\",\"state\":\"delivered\"}]}",
+                             "{\"address\":\"c@x\",\"state\":\"delivered\"},"
+                             "{\"address\":\"d@x\",\"state\":\"held\",\"cause\":\"no address\"}]}",
                              0, NULL);
     struct buf out;
 
@@ -373,6 +374,8 @@ static void mailq(void **state)
                 "                                                                   (450 later)\n"
                 "                                                         a@x\n"
                 "                                                         b@x\n"
+                "                                                                  (no address)\n"
+                "                                                         d@x\n"
                 "\n"
                 "-- 2 Kbytes in 1 Request.\n");
     json_decref(one);
