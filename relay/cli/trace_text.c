@@ -283,21 +283,31 @@ static bool concerns_recipient(const struct hop *hop)
     return hop->recipient.len && (hop->stage == STAGE_RECEIVE || hop->stage == STAGE_SETTLE);
 }
 
-/* The last hop that settles the recipient of `first`; itself when there is none. NULL: an
- * earlier hop named the same recipient. */
+/* The last hop that settles the recipient of `first`, else the last that followed its
+ * alias; itself when there is none. NULL: an earlier hop named the same recipient. */
 static const struct hop *last_of(const struct group *group, const struct hop *first)
 {
     const struct hop *last = first;
 
     for (const struct hop *hop = group->hops; hop < group->hops + group->count; hop++) {
-        if (!concerns_recipient(hop) || !str_ieq(hop->recipient, first->recipient))
+        if (!str_ieq(hop->recipient, first->recipient))
             continue;
-        if (hop < first)
+        if (concerns_recipient(hop) && hop < first)
             return NULL;
-        if (hop->stage == STAGE_SETTLE)
+        if (hop->stage == STAGE_SETTLE ||
+            (hop->stage == STAGE_EXPAND && last->stage != STAGE_SETTLE))
             last = hop;
     }
     return last;
+}
+
+/* A recipient that nobody has tried. */
+static const char *untried(const struct hop *hop)
+{
+    if (hop->stage == STAGE_EXPAND)
+        return hop->result == RESULT_OK ? "leads to other addresses: see expand"
+                                        : "held: it leads nowhere, see expand";
+    return hop->result == RESULT_OK ? "no attempt has ended yet" : result_word(hop->result);
 }
 
 static void put_fate(struct buf *out, const struct hop *hop, const struct show_paint *paint)
@@ -306,9 +316,7 @@ static void put_fate(struct buf *out, const struct hop *hop, const struct show_p
     show_text(out, hop->recipient, TEXT_SHOWN);
     buf_cstr(out, "  ");
     if (hop->stage != STAGE_SETTLE) {
-        buf_printf(out, "%s\n",
-                   hop->result == RESULT_OK ? "no attempt has ended yet"
-                                            : result_word(hop->result));
+        buf_printf(out, "%s\n", untried(hop));
         return;
     }
     buf_printf(out, "%s%s%s", paint_of(hop, paint), result_word(hop->result), paint->end);

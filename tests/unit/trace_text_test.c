@@ -138,7 +138,9 @@ static void fates(void **state)
         hop_at(1, 0, STAGE_RECEIVE, RESULT_OK),     hop_at(1, 1, STAGE_RECEIVE, RESULT_OK),
         hop_at(1, 2, STAGE_RECEIVE, RESULT_OK),     hop_at(1, 10, STAGE_SETTLE, RESULT_LATER),
         hop_at(1, 20, STAGE_SETTLE, RESULT_FAILED), hop_at(1, 30, STAGE_SETTLE, RESULT_DELIVERED),
-        hop_at(1, 40, STAGE_DSN, RESULT_OK),
+        hop_at(1, 40, STAGE_DSN, RESULT_OK),        hop_at(1, 50, STAGE_RECEIVE, RESULT_OK),
+        hop_at(1, 50, STAGE_EXPAND, RESULT_LATER),  hop_at(1, 60, STAGE_RECEIVE, RESULT_OK),
+        hop_at(1, 60, STAGE_EXPAND, RESULT_LATER),  hop_at(1, 70, STAGE_EXPAND, RESULT_OK),
     };
     char *text, *list;
 
@@ -147,14 +149,18 @@ static void fates(void **state)
     hops[1].recipient = hops[3].recipient = hops[5].recipient = STR("y@y");
     hops[2].recipient = STR("z@z");
     hops[6].recipient = STR("sender@here");
+    hops[7].recipient = hops[8].recipient = STR("held@here");
+    hops[9].recipient = hops[10].recipient = hops[11].recipient = STR("root@here");
     hops[5].attempt = 2;
-    text = render(hops, 7, &bright);
+    text = render(hops, 12, &bright);
     list = strstr(text, "<b>recipients</>\n");
     assert_non_null(list);
     assert_string_equal(list, "<b>recipients</>\n"
                               "  x@x  <r>failed</>, 2027-01-15T08:00:00.020Z\n"
                               "  y@y  <g>delivered</>, attempt 2, 2027-01-15T08:00:00.030Z\n"
-                              "  z@z  no attempt has ended yet\n");
+                              "  z@z  no attempt has ended yet\n"
+                              "  held@here  held: it leads nowhere, see expand\n"
+                              "  root@here  leads to other addresses: see expand\n");
     free(text);
 }
 
