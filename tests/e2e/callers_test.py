@@ -16,6 +16,7 @@ import email.message
 import email.policy
 import os
 import pathlib
+import pwd
 import re
 import secrets
 import shutil
@@ -96,7 +97,7 @@ sendmail {{ {paths} }}
             mount_machine(self.relay.conf)
         self.home = lib.folder("home")
         self.env = {"WAYPOST_CONF": str(self.relay.conf), "HOME": str(self.home), "LC_ALL": "C.UTF-8", "MAILRC": "/dev/null",
-                    "EMAIL": "", "GIT_CONFIG_NOSYSTEM": "1", "USER": "root" if os.geteuid() == 0 else os.environ.get("USER", "")}
+                    "EMAIL": "", "GIT_CONFIG_NOSYSTEM": "1", "USER": pwd.getpwuid(os.geteuid()).pw_name}
         self.left = []  # what callers left while the relay was down
 
     def be(self, up):
@@ -108,6 +109,7 @@ sendmail {{ {paths} }}
                 self.relay.start()
                 runs = True
             if runs:
+                wait_for(lambda: self.relay.listed() == [], what="the queue to be empty")
                 assert self.relay.stop() == 0
 
     def got(self, mark):
@@ -161,7 +163,7 @@ def calls(*command, input=None, env=None, uid=None, says=b""):
 
 
 def me():
-    return f"{run('id', '-un').stdout.strip()}@{HOST}"
+    return f"{pwd.getpwuid(os.geteuid()).pw_name}@{HOST}"
 
 
 # ---- what has to arrive ----
@@ -572,14 +574,24 @@ def add_cases(name, send, wanted):
         rig().left.append((name, mark, wanted))
 
 
-def add_all():
-    for row in CALLERS:
-        add_cases(*row)
-    # First all that want it up, then all that want it down: it is started and stopped once.
-    lib._cases.sort(key=lambda c: "is down" in c[0])
+for row in CALLERS:
+    add_cases(*row)
+# First all that want it up, then all that want it down: it is started and stopped once.
+lib._cases.sort(key=lambda c: c[0].endswith("is down"))
 
 
-add_all()
+@case("mailq tells whoever may know what waits, while the relay is down")
+def waits(stack):
+    needs_machine()
+    rig().be(up=False)
+    calls(rig().sendmail, "-i", "root", input="Subject: waits\n\nx\n")
+    count = len(rig().dropped())
+    env = {**os.environ, **rig().env}
+    done = run(rig().names / "mailq", env=env)
+    assert f" {count} message" in done.stderr and "until it runs" in done.stderr and "is empty" in done.stdout, done
+    denied = run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", rig().names / "mailq", env=env, check=False)
+    assert denied.returncode == 77 and denied.stderr.count("\n") == 1 and "only root" in denied.stderr, denied
+    assert len(rig().dropped()) == count
 
 
 @case("what they all sent while the relay was down arrives when it starts")
@@ -594,6 +606,7 @@ def arrives(stack):
         except AssertionError as why:
             raise AssertionError(f"{name}: {why}") from why
     wait_for(lambda: rig().dropped() == [], what="the folder to be empty")
+    assert "-> ops@desk.test (aliases" in rig().relay.cli("trace", "root").stdout, "by the bare name"
     assert rig().relay.stop() == 0
 
 
