@@ -112,6 +112,11 @@ def whole(stack):
     last = second.lines[-1]
     assert re.search(r"2525.*another process", last) and "Traceback" not in second.text(), second.text()
 
+    conf = (data / "waypost.conf").read_bytes()
+    refused = run(tree() / "contrib" / "quickstart", "--dir", data, check=False)
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1, refused
+    assert f"running on {data} already" in refused.stderr and (data / "waypost.conf").read_bytes() == conf, refused
+
     first.ctrl_c()
     assert re.search(r"stopp", first.text()), first.text()[-800:]
 
