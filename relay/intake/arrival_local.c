@@ -42,20 +42,52 @@ bool arrival_has_locals(const struct arrival *arrival)
     return false;
 }
 
-void arrival_follow(struct arrival *arrival)
+/* A dropped file may name one name fifty thousand times: each is followed once. */
+static size_t *slot_of(size_t *slots, size_t mask, const struct envelope *envelope, size_t index)
+{
+    struct str address = envelope->recipients[index].address;
+    size_t at = str_hash(address, 0) & mask;
+
+    while (slots[at] && !str_eq(envelope->recipients[slots[at] - 1].address, address))
+        at = (at + 1) & mask;
+    return &slots[at];
+}
+
+/* Ends when there are too many: arrival_take_led() refuses it then. */
+static void lead_all(struct arrival *arrival, const struct local_rules *rules)
 {
     const struct envelope *envelope = &arrival->message->envelope;
+    size_t count = envelope->recipient_count, size = 16, in_all = 0;
+    size_t *slots, *slot;
+
+    while (size < 2 * count)
+        size *= 2;
+    slots = mem_alloc(size * sizeof(*slots));
+    arrival->led = arena_alloc(&arrival->arena, (count + 1) * sizeof(*arrival->led));
+    for (size_t i = 0; i < count && in_all <= RECORD_RECIPIENTS_MAX; i++) {
+        struct str address = envelope->recipients[i].address;
+        if (!local_is_ours(rules, address))
+            continue;
+        slot = slot_of(slots, size - 1, envelope, i);
+        if (*slot) {
+            arrival->led[i] = arrival->led[*slot - 1];
+        } else {
+            *slot = i + 1;
+            local_expand(rules, address, &arrival->arena, &arrival->led[i]);
+        }
+        in_all += arrival->led[i].count + 1;
+    }
+    free(slots);
+}
+
+void arrival_follow(struct arrival *arrival)
+{
     struct alias_table *table;
 
     arrival->news =
         locals_refresh(arrival->locals, arrival->follow_ms, &arrival->arena, &arrival->news_words);
     struct local_rules rules = locals_rules(arrival->locals, true, &table);
-    arrival->led =
-        arena_alloc(&arrival->arena, (envelope->recipient_count + 1) * sizeof(*arrival->led));
-    for (size_t i = 0; i < envelope->recipient_count; i++)
-        if (local_is_ours(&rules, envelope->recipients[i].address))
-            local_expand(&rules, envelope->recipients[i].address, &arrival->arena,
-                         &arrival->led[i]);
+    lead_all(arrival, &rules);
     alias_unref(&table);
 }
 

@@ -33,8 +33,9 @@ static int open_forward(const char *path, uid_t uid, struct arena *arena, const 
     }
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         *out_why = arena_printf(arena, "%s is not a regular file", path);
-    /* A link could lead to a file of root's that is none of the user's business. */
-    else if (st.st_uid != uid && (st.st_uid != 0 || is_link))
+    /* A link, also a hard one, could lead to a file of root's that is none of the user's
+     * business. */
+    else if (st.st_uid != uid && (st.st_uid != 0 || is_link || st.st_nlink != 1))
         *out_why = arena_printf(arena, "%s belongs to somebody else", path);
     else if (st.st_mode & (S_IWGRP | S_IWOTH))
         *out_why = arena_printf(arena, "%s can be written by others (mode %04o, chmod go-w it)",
@@ -62,9 +63,8 @@ static void on_tell(void *arg, enum alias_severity severity, struct str file, un
         refusal->first = arena_printf(refusal->arena, STR_FMT ":%u: %s", STR_ARG(file), line, what);
 }
 
-static struct str read_text(int fd, struct arena *arena)
+static struct str read_text(int fd, char text[FORWARD_MAX])
 {
-    char *text = arena_alloc(arena, FORWARD_MAX);
     size_t len = 0;
     ssize_t got;
 
@@ -73,16 +73,22 @@ static struct str read_text(int fd, struct arena *arena)
     return str_make(text, len);
 }
 
-/* The home of a user, NULL: there is no such user. */
-static const char *home_of(struct str name, struct arena *arena, uid_t *out_uid)
+/* The path of a user's file, NULL: there is no such user, or no home. The room that this
+ * needs is given back at once: one message may name thousands. */
+static const char *path_of(struct str name, struct arena *arena, uid_t *out_uid)
 {
     struct passwd entry, *found = NULL;
-    char *room = arena_alloc(arena, ENTRY_MAX);
+    char *room = mem_alloc(ENTRY_MAX), *login = str_dup(name);
+    const char *path = NULL;
 
-    if (getpwnam_r(arena_cstr(arena, name), &entry, room, ENTRY_MAX, &found) != 0 || !found)
-        return NULL;
-    *out_uid = entry.pw_uid;
-    return entry.pw_dir && entry.pw_dir[0] == '/' ? entry.pw_dir : NULL;
+    if (getpwnam_r(login, &entry, room, ENTRY_MAX, &found) == 0 && found && entry.pw_dir &&
+        entry.pw_dir[0] == '/') {
+        *out_uid = entry.pw_uid;
+        path = arena_printf(arena, "%s/.forward", entry.pw_dir);
+    }
+    free(login);
+    free(room);
+    return path;
 }
 
 bool locals_forward(void *arg, struct str name, struct arena *arena,
@@ -94,17 +100,18 @@ bool locals_forward(void *arg, struct str name, struct arena *arena,
     uid_t uid = 0;
 
     (void)arg;
-    const char *home = home_of(name, arena, &uid);
-    if (!home)
+    const char *path = path_of(name, arena, &uid);
+    if (!path)
         return false;
-    const char *path = arena_printf(arena, "%s/.forward", home);
     int fd = open_forward(path, uid, arena, &why);
     if (fd < 0) {
         *out_why = str_of(why);
         return false;
     }
-    (void)alias_parse_forward(str_of(path), read_text(fd, arena), &reader, arena, out_targets,
+    char *text = mem_alloc(FORWARD_MAX);
+    (void)alias_parse_forward(str_of(path), read_text(fd, text), &reader, arena, out_targets,
                               out_count);
+    free(text);
     close(fd);
     *out_why = str_of(refusal.first);
     return *out_count > 0;

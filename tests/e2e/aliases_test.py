@@ -323,5 +323,24 @@ def report_by_route(stack):
     assert header(hop.messages[-1], "From") == [b"Mail Delivery System <noreply@here.test>"]
 
 
+def memory_peak(relay):
+    with open(f"/proc/{relay.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+
+
+@case("a message to thousands of local names costs little memory", plain_only=True)
+def thousands_of_names(stack):
+    relay, hop = machine(stack, forward=True)  # who has no such user's file is asked for as well
+    before = memory_peak(relay)
+    names = "".join(f"RCPT TO:<nobody{i % 8000}>\r\n" for i in range(10000))
+    (relay.drop / "tmp-many").write_text(
+        f"waypost-drop 1 down\r\nEHLO localhost\r\nMAIL FROM:<joe>\r\n{names}DATA\r\n"
+        "Subject: many\r\n\r\nhello\r\n.\r\nQUIT\r\n")
+    (relay.drop / "tmp-many").rename(relay.drop / ("ab" * 16))
+    assert only(hop).recipients == ["ops@there.test"]
+    grown = memory_peak(relay) - before
+    assert grown < 60 << 20, f"{grown >> 20} MB"
+
+
 if __name__ == "__main__":
     lib.main()
