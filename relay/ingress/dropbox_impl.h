@@ -33,6 +33,7 @@ struct dropbox_look {
     uint64_t user_bytes;
     struct dropped_file *files; /* in the order of their turns */
     size_t count;
+    bool is_packed;     /* what is over a user's share was left out already */
     bool is_more;       /* others have to wait */
     bool has_temporary; /* somebody is writing, or died doing so */
 };

@@ -34,43 +34,6 @@ static void sweep_temporary(struct dropbox_look *look, const char *name)
         look->has_temporary = true;
 }
 
-static void add(struct dropbox_look *look, const char *name)
-{
-    struct dropped_file *file;
-    struct stat st;
-
-    if (look->count == DROPBOX_FOUND_MAX) {
-        look->is_more = true;
-        return;
-    }
-    if (fstatat(look->folder, name, &st, AT_SYMLINK_NOFOLLOW))
-        return;
-    file = &look->files[look->count++];
-    *file = (struct dropped_file){ .uid = st.st_uid,
-                                   .size = (uint64_t)st.st_size,
-                                   .dropped_us = ctime_us(&st) };
-    str_copy(file->name, sizeof(file->name), str_of(name));
-}
-
-static void read_folder(struct dropbox_look *look)
-{
-    int fd = openat(look->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *entry;
-
-    look->files = mem_alloc(DROPBOX_FOUND_MAX * sizeof(*look->files));
-    while (dir && (entry = readdir(dir)) != NULL) {
-        if (is_name(entry->d_name))
-            add(look, entry->d_name);
-        else if (strncmp(entry->d_name, "tmp-", 4) == 0)
-            sweep_temporary(look, entry->d_name);
-    }
-    if (dir)
-        (void)closedir(dir);
-    else if (fd >= 0)
-        close(fd);
-}
-
 static int compare(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
 static int by_user(const void *a, const void *b)
@@ -112,6 +75,47 @@ static void take_turns(struct dropbox_look *look)
     }
     look->count = kept;
     qsort(look->files, look->count, sizeof(*look->files), by_turn);
+}
+
+static void add(struct dropbox_look *look, const char *name)
+{
+    struct dropped_file *file;
+    struct stat st;
+
+    if (look->count == DROPBOX_FOUND_MAX && !look->is_packed) {
+        take_turns(look); /* one user's heap makes room for the others */
+        look->is_packed = look->count > DROPBOX_FOUND_MAX / 2;
+    }
+    if (look->count == DROPBOX_FOUND_MAX) {
+        look->is_more = true;
+        return;
+    }
+    if (fstatat(look->folder, name, &st, AT_SYMLINK_NOFOLLOW))
+        return;
+    file = &look->files[look->count++];
+    *file = (struct dropped_file){ .uid = st.st_uid,
+                                   .size = (uint64_t)st.st_size,
+                                   .dropped_us = ctime_us(&st) };
+    str_copy(file->name, sizeof(file->name), str_of(name));
+}
+
+static void read_folder(struct dropbox_look *look)
+{
+    int fd = openat(look->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+
+    look->files = mem_alloc(DROPBOX_FOUND_MAX * sizeof(*look->files));
+    while (dir && (entry = readdir(dir)) != NULL) {
+        if (is_name(entry->d_name))
+            add(look, entry->d_name);
+        else if (strncmp(entry->d_name, "tmp-", 4) == 0)
+            sweep_temporary(look, entry->d_name);
+    }
+    if (dir)
+        (void)closedir(dir);
+    else if (fd >= 0)
+        close(fd);
 }
 
 void dropbox_look_run(struct job *job)

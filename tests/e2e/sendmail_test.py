@@ -690,6 +690,22 @@ def found_again(stack):
     assert len(rig.hop.messages) == 3, len(rig.hop.messages)
 
 
+@case("a heap of one user's files, larger than one look takes, hides nobody's mail")
+def heap(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack, sendmail="drop-messages = 5")
+    rig.relay.stop()
+    for i in range(20000):
+        os.close(os.open(rig.drop / f"{i:032x}", os.O_CREAT | os.O_WRONLY, 0o600))
+    for i in range(3):
+        assert rig.call("sendmail", "-i", "a@x.test", text=text(f"small {i}"), uid=NOBODY).returncode == 0
+    rig.relay.start()
+    for i in range(3):
+        rig.wait(f"small {i}")
+    assert sum(n.startswith("corrupt-") for n in rig.dropped()) <= 5
+
+
 @case("mail that is dropped while the relay runs is taken at once, in turns between users")
 def at_once(stack):
     if os.geteuid() != 0:
