@@ -283,7 +283,7 @@ struct option_row {
     X(LIMITS, "sessions", COUNT, TOP(limits.sessions), "1000", NULL, NULL, RANGE(1, 1000000),      \
       "Client connections in all.")                                                                \
     X(LIMITS, "sessions-per-client", COUNT, TOP(limits.sessions_per_client), "50", NULL, NULL,     \
-      RANGE(1, 1000000), "Connections from one address.")                                          \
+      RANGE(1, 1000000), "Connections from one address, or of one user by sendmail(1).")           \
     X(LIMITS, "errors", COUNT, TOP(limits.errors), "20", NULL, NULL, RANGE(1, 10000),              \
       "Refused commands before a session is ended.")                                               \
     X(LIMITS, "hops", COUNT, TOP(limits.hops), "50", NULL, NULL, RANGE(10, 1000),                  \

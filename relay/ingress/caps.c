@@ -83,7 +83,8 @@ static uint64_t client_number(const struct endpoint *client)
         break;
     case ENDPOINT_IPV4:
         break;
-    case ENDPOINT_UNIX:
+    case ENDPOINT_UNIX: /* the caller's user, in place of an address */
+        return local | (uint64_t)ip[0] << 24 | (uint64_t)ip[1] << 16 | (uint64_t)ip[2] << 8 | ip[3];
     case ENDPOINT_NONE:
         return local;
     }

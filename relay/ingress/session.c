@@ -349,6 +349,8 @@ static void know_client(struct session *session)
     session->access.is_trusted = true;
     if (!stream_peer_uid(session->stream, &uid))
         return;
+    /* Each user is a client of its own: none of them can keep the others out. */
+    memcpy(session->client.ip, &uid, sizeof(uid));
     (void)snprintf(session->local_user, sizeof(session->local_user), "uid:%u", uid);
     local_user_print(uid, session->local_name, sizeof(session->local_name));
 }

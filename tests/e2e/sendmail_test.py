@@ -706,6 +706,22 @@ def heap(stack):
     assert sum(n.startswith("corrupt-") for n in rig.dropped()) <= 5
 
 
+@case("a user who holds all the connections that one client may have keeps nobody else out")
+def connections_of_one(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack, "limits { sessions-per-client = 3 }")
+    hold = ("import socket, sys, time\nheld = []\nfor _ in range(5):\n s = socket.socket(socket.AF_UNIX)\n"
+            " s.connect(sys.argv[1])\n held.append(s)\n print(s.recv(99)[:3].decode(), flush=True)\ntime.sleep(60)")
+    holder = subprocess.Popen(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--",
+                               "/usr/bin/python3", "-c", hold, str(rig.submit)], stdout=subprocess.PIPE, text=True)
+    stack.callback(lambda: (holder.kill(), holder.wait()))
+    assert [holder.stdout.readline().strip() for _ in range(5)] == ["220"] * 3 + ["421"] * 2
+    said = rig.call("sendmail", "-bs", text=PIPELINED + smtp("Subject: others", "", "x", ".", "QUIT")).stdout
+    assert said.startswith(b"220 ") and b"queued as" in said, said
+    rig.wait("others")
+
+
 @case("mail that is dropped while the relay runs is taken at once, in turns between users")
 def at_once(stack):
     if os.geteuid() != 0:

@@ -16,7 +16,9 @@ static struct endpoint client(const char *text)
 {
     struct endpoint endpoint = { .family = ENDPOINT_UNIX };
 
-    if (strcmp(text, "local") != 0)
+    if (strcmp(text, "another local") == 0)
+        endpoint.ip[0] = 1;
+    else if (strcmp(text, "local") != 0)
         assert_true(endpoint_ip(str_of(text), &endpoint));
     return endpoint;
 }
@@ -33,7 +35,8 @@ static void per_client(void **state)
         { "one /64", "2001:db8::1", "2001:db8::ffff:1", true },
         { "two /64", "2001:db8::1", "2001:db8:0:1::1", false },
         { "loopbacks", "127.0.0.1", "::1", false },
-        { "all local callers", "local", "local", true },
+        { "one local user", "local", "local", true },
+        { "two local users", "local", "another local", false },
     };
 
     (void)state;
