@@ -25,6 +25,7 @@ static void tell(struct walk *walk, const struct alias_target *target,
                STR_ARG(str_head(entry->name, 100)), what, STR_ARG(str_head(target->text, 100)));
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): down to ALIAS_DEPTH_MAX
 static void visit(struct walk *walk, const struct alias_entry *entry, unsigned depth)
 {
     unsigned char *colour = &walk->colours[entry - walk->table->entries];

@@ -98,7 +98,7 @@ static bool was_seen(struct walk *walk, struct str name)
 /* A crowd of names is a mistake like a crowd of addresses. */
 static bool remember(struct walk *walk, struct str name)
 {
-    if (walk->seen_count >= 2 * LOCAL_FOUND_MAX) {
+    if (walk->seen_count >= (size_t)2 * LOCAL_FOUND_MAX) {
         walk->too_many = true;
         return false;
     }
@@ -126,6 +126,8 @@ static void found(struct walk *walk, struct str address, struct str by)
                                      STR_ARG(str_head(address, 320)), STR_ARG(by)));
 }
 
+/* From here to walk_name() functions call each other in a circle, as aliases name each
+ * other; walk_name() stops at ALIAS_DEPTH_MAX. NOLINTBEGIN(misc-no-recursion) */
 static void take_address(struct walk *walk, const struct alias_target *target, struct str by,
                          unsigned depth)
 {
@@ -217,6 +219,7 @@ static void walk_name(struct walk *walk, struct str name, unsigned depth)
     else if (!was_seen(walk, STR("root")))
         walk_name(walk, STR("root"), depth + 1);
 }
+/* NOLINTEND(misc-no-recursion) */
 
 static struct str reason(const struct walk *walk)
 {
