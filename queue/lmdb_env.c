@@ -190,6 +190,9 @@ enum err lmdb_open_env(struct lmdb *l, const char *path, struct fault *fault)
                          "%s: %s: most likely there is no address space for a map of %lluM; set "
                          "queue { map-size = 4G } or another size that fits, or raise ulimit -v",
                          path, strerror(rc), (unsigned long long)l->map_bytes >> 20);
+    if (rc == ENOENT && l->read_only)
+        return fault_set(fault, lmdb_fault(fault, rc, path),
+                         "there is no queue %s: no relay has run on this data folder yet", path);
     return lmdb_fault(fault, rc, path);
 }
 

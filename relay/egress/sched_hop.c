@@ -5,13 +5,21 @@
 
 #define WAIT_WORTH_TELLING_US 100000
 
+/* A plan that was there before it was needed took this message no time. */
+static bool is_awaited(const struct route_plan *plan, int64_t arrived_us, int64_t now_us)
+{
+    return plan->began_us >= arrived_us && now_us - plan->ended_us < WAIT_WORTH_TELLING_US;
+}
+
 void sched_tell_route(const struct sched_lane *lane, const struct claim *claim)
 {
     const struct route_plan *plan = lane->plan;
+    int64_t now_us = loop_wall_us(lane->sched->options.loop);
+    bool awaited = is_awaited(plan, claim->message->envelope.arrived_us, now_us);
     struct hop hop = {
         .id = claim->message->envelope.id,
-        .began_us = plan->began_us,
-        .ended_us = plan->ended_us,
+        .began_us = awaited ? plan->began_us : now_us,
+        .ended_us = awaited ? plan->ended_us : now_us,
         .weight = HOP_DETAIL,
         .side = HOP_OUT,
         .stage = STAGE_ROUTE,

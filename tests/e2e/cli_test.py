@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from lib import SLOW, WAYPOST, LeftOut, Waypost, case, folder, free_port, main, openssl_cert, run
+from lib import SLOW, WAYPOST, Hop, LeftOut, Waypost, case, folder, free_port, main, openssl_cert, run
 
 OK, USAGE, DATAERR, NOINPUT, CANTCREAT, TEMPFAIL, CONFIG = 0, 64, 65, 66, 73, 75, 78
 
@@ -178,6 +178,7 @@ def at_terminal(command, *answers):
     """Runs it on a terminal, answers each prompt; (code, everything the terminal showed)."""
     pid, fd = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job's children ignore it
         os.execv(command[0], [str(c) for c in command])
     shown, answers, deadline = b"", list(answers), time.monotonic() + 20 * SLOW
     prompts = 0
@@ -431,6 +432,26 @@ def map_size(stack):
     done = run("prlimit", "--as=4000000000", WAYPOST, "-c", desk.conf, "serve", check=False)
     assert done.returncode == CANTCREAT, done
     says(done.stderr, "db.new", "queue { map-size =")
+
+
+@case("without a queue, the commands that show it say that no relay has run")
+def no_queue(stack):
+    desk = Desk()
+    says(waypost("-c", desk.conf, "queue", "list", code=NOINPUT), "no relay has run on this data folder")
+    says(waypost("-c", desk.conf, "sendmail", "-bp", code=NOINPUT), "no relay has run on this data folder")
+
+
+@case("a trace begins with the message's arrival, also where the way was known before")
+def known_way(stack):
+    hop = Hop(stack, script={"rcpt": ["450 4.2.1 later", "250 2.1.5 ok"]})  # the first stays, and with it what is known
+    relay = Waypost(stack, f'route "all" {{ relay = "localhost:{hop.port}" tls = none }}\n'
+                           'destination "localhost" { messages-per-connection = 1 }')
+    relay.settled(relay.send("a@here.test", "b@there.test", "Subject: one\n\n"))
+    time.sleep(0.2)
+    second = relay.send("a@here.test", "b@there.test", "Subject: two\n\n")
+    relay.settled(second)
+    first_steps = re.findall(r"^\S+Z +\+\S+ +\S+ +(\w+)", relay.cli("trace", second).stdout, re.M)
+    assert first_steps[0] == "receive" and "route" in first_steps, first_steps
 
 
 # ---- explain ----
