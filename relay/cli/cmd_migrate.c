@@ -92,7 +92,9 @@ static void write_secret(const struct wish *wish, struct migration *m,
     ok = fd >= 0 &&
          write(fd, route->password.at, route->password.len) == (ssize_t)route->password.len;
     if (!ok)
-        migrate_note(m, str_of(path), STR_EMPTY, strerror(errno));
+        migrate_note(m, str_of(path), STR_EMPTY,
+                     errno == EEXIST ? "is there already and stays: it has to hold the password"
+                                     : "the password could not be written into it");
     if (fd >= 0)
         close(fd);
 }
@@ -274,6 +276,11 @@ int cmd_migrate(const char *conf_file, int argc, char **argv)
     if (optind + 1 != argc)
         return cmd_misuse("migrate", "migrate wants one file");
     wish.kind = kind_of(argv[optind], from);
+    if (wish.secrets && access(wish.secrets, W_OK | X_OK) != 0)
+        return cmd_fail(EX_CANTCREAT, "cannot write passwords into %s: %s", wish.secrets,
+                        strerror(errno));
+    if (access(argv[optind], R_OK) != 0)
+        return cmd_fail(EX_NOINPUT, "cannot read %s: %s", argv[optind], strerror(errno));
     if (!wish.kind)
         return cmd_misuse("migrate", "what kind of file is %s? Say --from", argv[optind]);
     return migrate(&wish, argv[optind]);

@@ -292,8 +292,8 @@ static void say_flushed(bool has_lane, const struct counts *counts)
         (void)printf("flushed: nothing%s waits for a later attempt%s\n", has_lane ? " there" : "",
                      has_lane ? " (waypost queue lanes lists the places)" : "");
     else
-        (void)printf("flushed: %llu recipient%s of %llu message%s need%s not wait for a later "
-                     "attempt; what else there is was due already, is under way, or held\n",
+        (void)printf("flushed: %llu recipient%s of %llu message%s no longer wait%s (not counted: "
+                     "what was due already, is under way, or held)\n",
                      r, r == 1 ? "" : "s", m, m == 1 ? "" : "s", r == 1 ? "s" : "");
 }
 

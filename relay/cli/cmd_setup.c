@@ -196,6 +196,19 @@ static const char *target(const char *conf_file)
     return named && *named ? named : CONF_FILE_DEFAULT;
 }
 
+static void tell_written(const struct wish *wish, const char *file, const struct setup_files *files)
+{
+    const char *host = wish->answers.smarthost, *root = wish->answers.root;
+
+    (void)printf("%s is written%s%s.\n", file, *files->backup ? ", the old one is " : "",
+                 files->backup);
+    (void)printf("Mail goes %s%s, root's %s%s.\n", host && *host ? "to " : "by MX",
+                 host ? host : "",
+                 root && *root ? "to " : "where /etc/aliases says; when it does not, it is held",
+                 root ? root : "");
+    (void)printf("Next: systemctl reload-or-restart waypost, then echo hi | sendmail -v root\n");
+}
+
 static int set_up(struct wish *wish, const char *file)
 {
     struct setup_files files;
@@ -217,8 +230,7 @@ static int set_up(struct wish *wish, const char *file)
     if (code == EX_OK && setup_files_keep(&files, &wish->answers, &fault))
         code = cmd_fail(EX_CANTCREAT, "%s", fault.text);
     if (code == EX_OK)
-        (void)printf("%s is written%s%s. Next: systemctl reload-or-restart waypost\n", file,
-                     *files.backup ? ", the old one is " : "", files.backup);
+        tell_written(wish, file, &files);
     setup_files_end(&files);
     return code;
 }

@@ -117,7 +117,7 @@ static int nothing(const struct tracing *tracing)
     buf_escaped(&shown, str_of(tracing->handle), 512);
     buf_char(&shown, '\0');
     (void)cmd_fail(EX_NOTHING,
-                   "No trace of %s. Try the message id that the relay gave in its 250 reply, the "
+                   "no trace of %s: try the message id that the relay gave in its 250 reply, the "
                    "Message-ID field, a recipient's whole address, or the queue id in the next "
                    "hop's reply; traces are kept for queue.trace-age and up to queue.trace-size.",
                    shown.at);

@@ -4,7 +4,7 @@ import stat
 
 from lib import WAYPOST, case, folder, main, run
 
-USAGE, NOINPUT, DATAERR = 64, 66, 65
+USAGE, NOINPUT, DATAERR, CANTCREAT = 64, 66, 65, 73
 
 # As Debian's installer writes it for a satellite, with what people add.
 MAIN_CF = """\
@@ -191,13 +191,17 @@ def nullmailer(stack):
 @case("a file that is not there, of no known kind, or empty")
 def wrong(stack):
     where = folder("wrong")
-    assert migrate(where / "main.cf", check=False).returncode == NOINPUT
+    for name in ("main.cf", "strange"):
+        done = migrate(where / name, check=False)
+        assert done.returncode == NOINPUT and "cannot read" in done.stderr, done
     (where / "strange").write_text("x\n")
     assert migrate(where / "strange", check=False).returncode == USAGE
     (where / "msmtprc").write_text("# nothing\n")
     assert migrate(where / "msmtprc", check=False).returncode == DATAERR
     (where / "main.cf").write_text("")
     passes(migrate(where / "main.cf"), where)
+    done = migrate(where / "main.cf", "--secrets", str(where / "none"), check=False)
+    assert done.returncode == CANTCREAT and not done.stdout, done
     evil = 'relayhost = [a"}evil]:25\nmyhostname = "x\\\n'
     (where / "main.cf").write_text(evil)
     assert 'a\\"}evil' in migrate(where / "main.cf").stdout
