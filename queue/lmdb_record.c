@@ -220,13 +220,14 @@ static enum err load_content(struct lmdb *l, MDB_txn *txn, struct message *messa
         free(bytes);
         return rc;
     }
-    message->head = bytes;
-    message->head_len = (size_t)content->head_len;
     if (is_inline)
         message->body =
             body_of_bytes(str_make(bytes + content->head_len, (size_t)content->body_len));
     else
         message->body = body_of_file(l->bodies, content->file, content->body_len);
+    bytes[content->head_len] = '\0'; /* and the body is not kept twice */
+    message->head = mem_realloc(bytes, (size_t)content->head_len + 1);
+    message->head_len = (size_t)content->head_len;
     return ERR_OK;
 }
 

@@ -59,6 +59,7 @@ void delivery_maybe_free(struct delivery *delivery)
     if (delivery->options.keyring)
         keyring_unref(&delivery->options.keyring);
     arena_clear(&delivery->senders_arena);
+    tlspolicy_clear(&delivery->policy);
     free(delivery->lane);
     free(delivery->hostname);
     free(delivery);
@@ -224,12 +225,8 @@ static void policy_found(void *arg, const struct tlspolicy *policy)
     struct delivery *delivery = arg;
 
     delivery->policy_lookup = NULL;
-    delivery->policy = *policy;
-    /* The records point into the policy that owns them. */
-    for (size_t i = 0; i < policy->tlsa_count; i++)
-        delivery->policy.tlsa[i].data =
-            delivery->policy.storage + (policy->tlsa[i].data - policy->storage);
-    delivery->policy.policy.evidence = delivery->policy.evidence;
+    tlspolicy_clear(&delivery->policy);
+    tlspolicy_copy(policy, &delivery->policy);
     delivery->policy_host = delivery->plan->steps[delivery->step].host;
     policy_known(delivery);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define EVIDENCE_MAX 255
 #define HOSTS_MAX 16 /* of one domain; more add nothing within ten addresses */
 
 struct asking {
@@ -90,6 +91,16 @@ static struct str dns_words(enum outcome_dns dns)
     return STR_EMPTY;
 }
 
+static void say_fault(struct route_plan *plan, const char *name, struct str why)
+{
+    struct buf words;
+
+    buf_init(&words, FAULT_MAX + DNS_NAME);
+    buf_printf(&words, "%s: " STR_FMT, name, STR_ARG(str_head(why, FAULT_MAX)));
+    route_plan_say(&plan->fault, buf_view(&words));
+    buf_clear(&words);
+}
+
 /* `why`: what the resolver said; our own words when it said nothing more than the code. */
 static void plan_failed(struct route_plan *plan, enum outcome_dns dns, const char *name,
                         struct str why)
@@ -98,7 +109,7 @@ static void plan_failed(struct route_plan *plan, enum outcome_dns dns, const cha
         why = dns_words(dns);
     plan->dns = dns;
     plan->step_count = 0;
-    (void)snprintf(plan->fault, sizeof(plan->fault), "%s: " STR_FMT, name, STR_ARG(why));
+    say_fault(plan, name, why);
 }
 
 static void add_evidence(struct route_plan *plan, bool is_mx)
@@ -118,7 +129,7 @@ static void add_evidence(struct route_plan *plan, bool is_mx)
     if (plan->ttl_s > 0 && plan->ttl_s != UINT32_MAX) /* not for literals and /etc/hosts */
         buf_printf(&words, " (ttl %u%s)", plan->ttl_s,
                    plan->host_count && plan->hosts[0].is_secure ? ", secure" : "");
-    str_copy(plan->evidence, sizeof(plan->evidence), buf_view(&words));
+    route_plan_say(&plan->evidence, str_head(buf_view(&words), EVIDENCE_MAX));
     buf_clear(&words);
 }
 
@@ -141,7 +152,7 @@ static void no_address(struct route_lookup *lookup)
         if (passes)
             break;
     }
-    if (plan->fault[0] == '\0')
+    if (!plan->fault)
         plan_failed(plan, dns, speaks ? speaks->name : lookup->place, STR_EMPTY);
     plan->dns = dns;
 }
@@ -177,8 +188,7 @@ static void address_answered(void *arg, const struct dns_answer *answer)
         if (answer->ttl_s < plan->ttl_s)
             plan->ttl_s = answer->ttl_s;
     } else {
-        struct str why = answer->fault.len ? answer->fault : dns_words(host->dns);
-        (void)snprintf(plan->fault, sizeof(plan->fault), "%s: " STR_FMT, host->name, STR_ARG(why));
+        say_fault(plan, host->name, answer->fault.len ? answer->fault : dns_words(host->dns));
     }
     if (--lookup->waiting == 0)
         hosts_known(lookup);
@@ -204,7 +214,7 @@ static void one_host(struct route_lookup *lookup, const char *name)
 {
     struct route_host *host;
 
-    lookup->plan->host_count = 1;
+    route_plan_hosts(lookup->plan, 1);
     host = &lookup->plan->hosts[0];
     str_copy(host->name, sizeof(host->name), str_of(name));
     host->port = lookup->route->port;
@@ -216,6 +226,7 @@ static void mx_records(struct route_lookup *lookup, const struct dns_answer *ans
     struct route_plan *plan = lookup->plan;
     size_t count = 0;
 
+    route_plan_hosts(plan, answer->count < HOSTS_MAX ? answer->count : HOSTS_MAX);
     for (size_t i = 0; i < answer->count && count < HOSTS_MAX; i++) {
         if (answer->records[i].name[0] == '\0')
             continue;
@@ -223,12 +234,12 @@ static void mx_records(struct route_lookup *lookup, const struct dns_answer *ans
         plan->hosts[count].preference = answer->records[i].preference;
         plan->hosts[count++].port = lookup->route->port;
     }
+    plan->host_count = count;
     if (count == 0) { /* "MX 0 .", maybe more than once */
         plan_failed(plan, OUTCOME_DNS_NULL_MX, lookup->place, STR_EMPTY);
         finish(lookup);
         return;
     }
-    plan->host_count = count;
     lookup->is_mx = true;
     route_plan_sort(plan, loop_number(lookup->loop) ^ (uint64_t)loop_wall_us(lookup->loop));
     ask_addresses(lookup);
@@ -267,7 +278,7 @@ static bool literal(struct route_lookup *lookup, struct str place)
     inside = str_make(place.at + 1, place.len - 2);
     if (str_istarts(inside, STR("IPv6:")))
         inside = str_from(inside, 5);
-    lookup->plan->host_count = 1;
+    route_plan_hosts(lookup->plan, 1);
     str_copy(lookup->plan->hosts[0].name, DNS_NAME, place);
     lookup->plan->hosts[0].port = lookup->route->port;
     if (endpoint_ip(inside, &record.address))
@@ -304,7 +315,7 @@ static void smarthosts(struct route_lookup *lookup)
     const struct route_settings *route = lookup->route;
     struct route_plan *plan = lookup->plan;
 
-    plan->host_count = route->relay_count < HOSTS_MAX ? route->relay_count : HOSTS_MAX;
+    route_plan_hosts(plan, route->relay_count < HOSTS_MAX ? route->relay_count : HOSTS_MAX);
     for (size_t i = 0; i < plan->host_count; i++) {
         relay_host(route->relay[i], route->port, &plan->hosts[i]);
         plan->hosts[i].preference = (uint16_t)i;
@@ -338,8 +349,7 @@ void route_find(struct loop *loop, const struct route_options *options,
     str_copy(lookup->place, sizeof(lookup->place), place);
     lookup->fn = fn;
     lookup->arg = arg;
-    lookup->plan = route_plan_new(HOSTS_MAX);
-    lookup->plan->host_count = 0;
+    lookup->plan = route_plan_new();
     lookup->plan->ttl_s = UINT32_MAX;
     lookup->plan->began_us = loop_wall_us(loop);
     if (out_lookup)

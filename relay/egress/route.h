@@ -42,11 +42,12 @@ struct route_host {
     enum outcome_dns dns; /* why there are no addresses */
 };
 
-/* A plan is immutable and counted; one loop. */
+/* A plan is immutable and counted; one loop. Thousands of lanes keep one for minutes, so
+ * it takes no more room than it needs. */
 struct route_plan {
     unsigned refs;
     enum outcome_dns dns;     /* NONE: there are addresses to try */
-    char fault[FAULT_MAX];    /* in words, when dns is not NONE */
+    char *fault;              /* in words, when dns is not NONE; may be NULL */
     struct route_host *hosts; /* in the order they are to be tried */
     size_t host_count;
     struct route_step {
@@ -55,7 +56,7 @@ struct route_plan {
     size_t step_count;
     int64_t began_us, ended_us; /* the look-up */
     uint32_t ttl_s;             /* good for so long */
-    char evidence[256];         /* "MX 10 mx1.example.com, 20 mx2.example.com (ttl 300)" */
+    char *evidence;             /* "MX 10 mx1.example.com, 20 mx2.example.com (ttl 300)", or NULL */
 };
 struct route_plan *route_plan_ref(struct route_plan *plan);
 void route_plan_unref(struct route_plan **plan);

@@ -5,14 +5,24 @@
 
 #include <stdlib.h>
 
-struct route_plan *route_plan_new(size_t host_count)
+struct route_plan *route_plan_new(void)
 {
     struct route_plan *plan = mem_alloc(sizeof(*plan));
 
     plan->refs = 1;
-    plan->hosts = mem_alloc((host_count + 1) * sizeof(*plan->hosts));
-    plan->host_count = host_count;
     return plan;
+}
+
+void route_plan_hosts(struct route_plan *plan, size_t host_count)
+{
+    plan->hosts = mem_alloc(host_count * sizeof(*plan->hosts));
+    plan->host_count = host_count;
+}
+
+void route_plan_say(char **words, struct str say)
+{
+    free(*words);
+    *words = str_dup(str_head(say, FAULT_MAX - 1));
 }
 
 struct route_plan *route_plan_ref(struct route_plan *plan)
@@ -31,6 +41,8 @@ void route_plan_unref(struct route_plan **plan_at)
     for (size_t i = 0; i < plan->host_count; i++)
         free((void *)(uintptr_t)plan->hosts[i].addresses);
     free(plan->hosts);
+    free(plan->fault);
+    free(plan->evidence);
     free(plan);
 }
 
@@ -101,7 +113,7 @@ void route_plan_steps(struct route_plan *plan)
 /* IPv6 and IPv4 in turn, so that an unusable family costs one try, not all. */
 void route_plan_addresses(struct route_host *host, const struct dns_record *records, size_t count)
 {
-    struct endpoint *addresses = mem_alloc((count + 1) * sizeof(*addresses));
+    struct endpoint *addresses = mem_alloc(count * sizeof(*addresses));
     size_t next[2] = { 0, 0 }, made = 0;
     static const enum endpoint_family families[2] = { ENDPOINT_IPV6, ENDPOINT_IPV4 };
 

@@ -8,7 +8,9 @@
 
 #include "relay/egress/route.h"
 
-struct route_plan *route_plan_new(size_t host_count);
+struct route_plan *route_plan_new(void);                           /* refs 1, no hosts */
+void route_plan_hosts(struct route_plan *plan, size_t host_count); /* once, before any is known */
+void route_plan_say(char **words, struct str say); /* fault or evidence, cut to FAULT_MAX */
 
 /* MX order: by preference, equal ones shuffled with `noise` (RFC 5321 5.1). */
 void route_plan_sort(struct route_plan *plan, uint64_t noise);

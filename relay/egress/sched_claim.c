@@ -83,10 +83,17 @@ static void claim_failed(struct sched_lane *lane, const struct store_request *re
                        str_of(request->fault.text));
 }
 
+/* Of a lane, while it is with the store: ten thousand lanes that wait have none. */
+struct lane_request {
+    struct store_claim claim;
+    struct sched_lane *lane;
+};
+
 static void claim_done(struct store_request *request)
 {
     struct store_claim *claim = container_of(request, struct store_claim, request);
-    struct sched_lane *lane = container_of(claim, struct sched_lane, claim);
+    struct lane_request *with_store = container_of(claim, struct lane_request, claim);
+    struct sched_lane *lane = with_store->lane;
     struct sched *sched = lane->sched;
     struct claim *claims = claim->claims;
     bool is_sweep = lane->is_sweep, more = claim->more;
@@ -100,10 +107,11 @@ static void claim_done(struct store_request *request)
     lane->due_at = earlier(lane->due_at, lane->told_at);
     lane->told_at = 0;
     if (is_sweep) {
-        sweep_claimed(lane, claims, more);
+        sweep_claimed(lane, claims, more ? &claim->look : NULL);
     } else if (!request->err) {
         take_claims(lane, claims);
     }
+    free(with_store);
     lane_run(lane);
     sched_check_idle(sched);
 }
@@ -111,26 +119,28 @@ static void claim_done(struct store_request *request)
 static void post(struct sched_lane *lane, size_t max, const struct claim_look *look)
 {
     struct sched *sched = lane->sched;
+    struct lane_request *with_store = mem_alloc(sizeof(*with_store));
 
-    lane->claim = (struct store_claim){
+    with_store->lane = lane;
+    with_store->claim = (struct store_claim){
         .request = { .reply_to = loop_mailbox(sched->options.loop), .done = claim_done },
         .lane = lane->name,
         .max = max,
         .now_s = loop_wall_s(sched->options.loop),
     };
     if (look)
-        lane->claim.look = *look;
+        with_store->claim.look = *look;
     lane->is_claiming = true;
     lane->is_sweep = look != NULL;
     sched->claims_out++;
-    store_claim(sched->options.store, &lane->claim);
+    store_claim(sched->options.store, &with_store->claim);
 }
 
 void lane_claim(struct sched_lane *lane, size_t max) { post(lane, max, NULL); }
 
 void lane_look(struct sched_lane *lane, size_t max, const struct claim_look *look)
 {
-    struct claim_look copy = *look; /* it may be the one that the lane's claim has */
+    struct claim_look copy = *look;
 
     copy.is_on = true;
     post(lane, max, &copy);

@@ -88,7 +88,6 @@ struct sched_lane {
     struct sched_dest *slot; /* one of its slots is taken for what is being claimed */
     bool has_token;          /* and a token of its rate */
 
-    struct store_claim claim;
     bool is_claiming;
     bool is_sweep;   /* the claim under way is for looking, not for sending */
     int64_t told_at; /* became due while a claim was under way; 0: nothing */
@@ -231,7 +230,7 @@ void settle_abort(struct sched *sched); /* what waits to be tried again is given
 
 /* ---- sched_sweep.c ---- */
 void sweep_begin(struct sched_dest *dest); /* when it is wanted, and nothing is under way */
-void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more);
+void sweep_claimed(struct sched_lane *lane, struct claim *claims, const struct claim_look *more);
 
 /* ---- sched_hop.c ---- */
 void sched_tell_route(const struct sched_lane *lane, const struct claim *claim);

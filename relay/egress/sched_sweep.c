@@ -74,7 +74,7 @@ void sweep_begin(struct sched_dest *dest)
     sweep_next(dest);
 }
 
-void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more)
+void sweep_claimed(struct sched_lane *lane, struct claim *claims, const struct claim_look *more)
 {
     struct sched_dest *dest = lane->dest;
     bool go_on = lane->line == LINE_BLOCKED && is_worth_it(dest);
@@ -90,7 +90,7 @@ void sweep_claimed(struct sched_lane *lane, struct claim *claims, bool more)
     }
     if (go_on && more) {
         dest->is_sweeping = true;
-        lane_look(lane, SWEEP_BATCH, &lane->claim.look);
+        lane_look(lane, SWEEP_BATCH, more);
     } else if (go_on) {
         sweep_next(dest);
     }

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TLSA_MAX 16
+#define TLSA_BYTES_MAX 4096 /* a whole certificate or two (matching type 0) */
+
 struct tlspolicy_lookup {
     struct loop *loop;
     const struct route_settings *route;
@@ -19,11 +22,57 @@ struct tlspolicy_lookup {
     char owner[DNS_NAME + 16];
 };
 
+/* ---- the verdict as a value ---- */
+
+/* The records, and their data behind them. */
+static struct tlsa *pack(const struct tlsa *const *records, size_t count)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += records[i]->len;
+    struct tlsa *packed = mem_alloc(count * sizeof(*packed) + bytes);
+    uint8_t *data = (uint8_t *)&packed[count];
+    for (size_t i = 0; i < count; i++) {
+        packed[i] = *records[i];
+        packed[i].data = data;
+        memcpy(data, records[i]->data, records[i]->len);
+        data += records[i]->len;
+    }
+    return packed;
+}
+
+void tlspolicy_copy(const struct tlspolicy *policy, struct tlspolicy *out_copy)
+{
+    const struct tlsa *records[TLSA_MAX];
+
+    *out_copy = *policy;
+    out_copy->policy.evidence = out_copy->evidence;
+    for (size_t i = 0; i < policy->tlsa_count; i++)
+        records[i] = &policy->tlsa[i];
+    if (policy->tlsa_count > 0)
+        out_copy->tlsa = pack(records, policy->tlsa_count);
+}
+
+void tlspolicy_clear(struct tlspolicy *policy)
+{
+    free(policy->tlsa);
+    *policy = (struct tlspolicy){ 0 };
+}
+
+/* ---- looking ---- */
+
+static void lookup_free(struct tlspolicy_lookup *lookup)
+{
+    tlspolicy_clear(&lookup->policy);
+    free(lookup);
+}
+
 static void finish(struct tlspolicy_lookup *lookup)
 {
     lookup->policy.policy.evidence = lookup->policy.evidence;
     lookup->fn(lookup->arg, &lookup->policy);
-    free(lookup);
+    lookup_free(lookup);
 }
 
 static void say(struct tlspolicy_lookup *lookup, enum policy_level level, const char *words)
@@ -47,21 +96,26 @@ static bool is_usable(const struct tlsa *tlsa)
     return tlsa->matching == 2 ? tlsa->len == 64 : tlsa->len > 0;
 }
 
-static void keep(struct tlspolicy *policy, const struct tlsa *tlsa, size_t *used)
+static void keep_usable(struct tlspolicy *policy, const struct dns_answer *answer)
 {
-    if (policy->tlsa_count == sizeof(policy->tlsa) / sizeof(policy->tlsa[0]) ||
-        *used + tlsa->len > sizeof(policy->storage))
-        return;
-    memcpy(policy->storage + *used, tlsa->data, tlsa->len);
-    policy->tlsa[policy->tlsa_count] = *tlsa;
-    policy->tlsa[policy->tlsa_count++].data = policy->storage + *used;
-    *used += tlsa->len;
+    const struct tlsa *records[TLSA_MAX];
+    size_t count = 0, bytes = 0;
+
+    for (size_t i = 0; i < answer->count && count < TLSA_MAX; i++) {
+        const struct tlsa *tlsa = &answer->records[i].tlsa;
+        if (!is_usable(tlsa) || bytes + tlsa->len > TLSA_BYTES_MAX)
+            continue;
+        records[count++] = tlsa;
+        bytes += tlsa->len;
+    }
+    policy->tlsa_count = count;
+    if (count > 0)
+        policy->tlsa = pack(records, count);
 }
 
 static void tlsa_answered(void *arg, const struct dns_answer *answer)
 {
     struct tlspolicy_lookup *lookup = arg;
-    size_t used = 0;
 
     lookup->query = NULL;
     if (answer->status == DNS_NXDOMAIN || answer->status == DNS_NODATA) {
@@ -73,9 +127,7 @@ static void tlsa_answered(void *arg, const struct dns_answer *answer)
     } else if (!answer->is_secure) {
         say(lookup, POLICY_OPPORTUNISTIC, "TLSA records are not signed");
     } else {
-        for (size_t i = 0; i < answer->count; i++)
-            if (is_usable(&answer->records[i].tlsa))
-                keep(&lookup->policy, &answer->records[i].tlsa, &used);
+        keep_usable(&lookup->policy, answer);
         if (lookup->policy.tlsa_count > 0)
             say(lookup, POLICY_DANE, "signed TLSA records");
         else
@@ -129,5 +181,5 @@ void tlspolicy_cancel(struct tlspolicy_lookup **lookup_at)
     loop_undefer(lookup->loop, &lookup->deferred);
     if (lookup->query)
         resolver_cancel(&lookup->query);
-    free(lookup);
+    lookup_free(lookup);
 }

@@ -14,11 +14,13 @@
 struct tlspolicy {
     struct policy policy; /* what to do: never DANE without usable records */
     char evidence[160];   /* policy.evidence points here */
-    struct tlsa tlsa[16]; /* data in `storage` */
+    struct tlsa *tlsa;    /* usable ones; one allocation with their data. NULL: none */
     size_t tlsa_count;
-    uint8_t storage[4096]; /* a whole certificate or two (matching type 0) */
-    bool deferred;         /* TLSA look-up failed: do not use this host now */
+    bool deferred; /* TLSA look-up failed: do not use this host now */
 };
+
+void tlspolicy_copy(const struct tlspolicy *policy, struct tlspolicy *out_copy); /* was cleared */
+void tlspolicy_clear(struct tlspolicy *policy);
 
 typedef void tlspolicy_fn(void *arg, const struct tlspolicy *policy); /* valid during the call */
 struct tlspolicy_lookup;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define IN_MAX ((size_t)16 * 1024)
+#define OUT_KEPT ((size_t)1024) /* while a reply is awaited: room for commands, not for content */
 #define OUT_MAX (SIZE_MAX / 4) /* the driver's content: it looks at SMTP_CLIENT_HIGH */
 #define CHUNK_MAX ((size_t)256 * 1024)
 #define QUIT_MS 10000 /* the mail is settled: no reason to wait long for a goodbye */
@@ -37,6 +38,7 @@ void smtp_client_free(struct smtp_client **client)
     buf_clear(&(*client)->in);
     buf_clear(&(*client)->out);
     buf_clear(&(*client)->chunk);
+    free((*client)->refusal);
     free((*client)->helo);
     free(*client);
     *client = NULL;
@@ -138,6 +140,8 @@ void smtp_client_sent(struct smtp_client *client, size_t len, uint64_t now_ms)
     if (len == 0)
         return;
     buf_consume(&client->out, len);
+    if (client->out.len == 0 && client->out.cap > OUT_KEPT)
+        buf_clear(&client->out);
     client->octets_sent += len;
     client->since_ms = now_ms; /* the server took something: it is alive */
     if (client->wants_room && client->out.len <= SMTP_CLIENT_LOW) {
@@ -179,13 +183,20 @@ static bool tell_fault(struct smtp_client *client, struct smtp_client_event *eve
     return true;
 }
 
+const struct reply *smtp_client_refusal(const struct smtp_client *client)
+{
+    static const struct reply none;
+
+    return client->refusal ? client->refusal : &none;
+}
+
 static bool tell_over(struct smtp_client *client, struct smtp_client_event *event)
 {
     client->tell_over = false;
     client->transaction = NULL;
     client->needs_rset = client->mail_accepted;
     event->kind = SMTP_CLIENT_DATA;
-    event->reply = &client->refusal;
+    event->reply = smtp_client_refusal(client);
     return true;
 }
 
@@ -222,7 +233,7 @@ static void judge_end(struct smtp_client *client)
     }
     /* A server that drops us after EHLO said why in its reply to EHLO. */
     bool after_ehlo = client->run_count > 0 && smtp_client_head(client) == CLIENT_WAIT_HELO;
-    smtp_client_fail(client, ERR_CLOSED, after_ehlo ? &client->refusal : NULL,
+    smtp_client_fail(client, ERR_CLOSED, after_ehlo ? smtp_client_refusal(client) : NULL,
                      client->in.len > 0 ? "the server closed the connection within a reply"
                                         : "the server closed the connection");
 }

@@ -52,7 +52,8 @@ struct smtp_client {
     struct reply reply; /* of the last event, or growing */
     bool reply_grows;
     unsigned reply_lines;
-    struct reply refusal; /* why nobody was accepted; what EHLO said before HELO was tried */
+    struct reply *refusal; /* why nobody was accepted; what EHLO said before HELO was tried;
+                            * NULL: nothing was refused yet */
 
     struct ext_offer offer;
     bool is_esmtp, tls_active;
@@ -88,6 +89,7 @@ struct smtp_client {
 /* ---- client.c ---- */
 void smtp_client_fail(struct smtp_client *client, enum err err, const struct reply *reply,
                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+const struct reply *smtp_client_refusal(const struct smtp_client *client); /* never NULL */
 enum client_wait smtp_client_head(const struct smtp_client *client);
 
 /* ---- client_send.c ---- */

@@ -22,6 +22,14 @@ static bool got_banner(struct smtp_client *client, struct smtp_client_event *eve
     return tell(event, SMTP_CLIENT_BANNER);
 }
 
+/* Few sessions have one, and it is large. */
+static void refused(struct smtp_client *client)
+{
+    if (!client->refusal)
+        client->refusal = mem_alloc(sizeof(*client->refusal));
+    *client->refusal = client->reply;
+}
+
 /* RFC 5321 3.2: a server that does not know EHLO gets HELO. Some say 5xx for
  * reasons of their own; then HELO fails too and EHLO's words are the ones to tell. */
 static bool got_ehlo(struct smtp_client *client, struct smtp_client_event *event)
@@ -33,7 +41,7 @@ static bool got_ehlo(struct smtp_client *client, struct smtp_client_event *event
         client->offer.exts &= ~(unsigned)EXT_STARTTLS; /* RFC 3207 4.2 */
     if (!reply_is_permanent(&client->reply))
         return tell(event, SMTP_CLIENT_EHLO);
-    client->refusal = client->reply;
+    refused(client);
     smtp_client_helo(client);
     return false;
 }
@@ -41,7 +49,7 @@ static bool got_ehlo(struct smtp_client *client, struct smtp_client_event *event
 static bool got_helo(struct smtp_client *client, struct smtp_client_event *event)
 {
     if (!reply_is_positive(&client->reply))
-        event->reply = &client->refusal;
+        event->reply = smtp_client_refusal(client);
     return tell(event, SMTP_CLIENT_EHLO);
 }
 
@@ -65,7 +73,7 @@ static bool got_mail(struct smtp_client *client, struct smtp_client_event *event
 {
     client->mail_accepted = reply_is_positive(&client->reply);
     if (!client->mail_accepted)
-        client->refusal = client->reply;
+        refused(client);
     if (!client->pipelined && client->mail_accepted)
         smtp_client_say_rcpt(client, 0);
     else if (!client->pipelined)
@@ -94,7 +102,7 @@ static bool got_rcpt(struct smtp_client *client, struct smtp_client_event *event
     if (client->mail_accepted && reply_is_positive(&client->reply))
         client->rcpt_accepted++;
     else if (client->mail_accepted)
-        client->refusal = client->reply;
+        refused(client);
     if (!client->pipelined && !is_last)
         smtp_client_say_rcpt(client, index + 1);
     else if (is_last && (!client->pipelined || client->by_bdat))
@@ -107,7 +115,7 @@ static bool got_rcpt(struct smtp_client *client, struct smtp_client_event *event
 static bool data_refused(struct smtp_client *client)
 {
     if (client->rcpt_accepted > 0)
-        client->refusal = client->reply;
+        refused(client);
     client->tell_over = true;
     return false;
 }

@@ -66,12 +66,15 @@ static void on_policy(void *arg, const struct tlspolicy *found)
 {
     (void)arg;
     answers++;
-    policy = *found;
+    tlspolicy_clear(&policy);
+    tlspolicy_copy(found, &policy);
     assert_true(found->policy.evidence == found->evidence);
-    for (size_t i = 0; i < found->tlsa_count; i++)
-        assert_true(found->tlsa[i].data >= found->storage &&
-                    found->tlsa[i].data + found->tlsa[i].len <=
-                        found->storage + sizeof(found->storage));
+    assert_true(policy.policy.evidence == policy.evidence);
+    for (size_t i = 0; i < found->tlsa_count; i++) {
+        assert_true(policy.tlsa[i].data != found->tlsa[i].data);
+        assert_int_equal(policy.tlsa[i].len, found->tlsa[i].len);
+        assert_memory_equal(policy.tlsa[i].data, found->tlsa[i].data, found->tlsa[i].len);
+    }
 }
 
 static struct tlspolicy_lookup *ask(enum policy_level level, bool is_secure)
