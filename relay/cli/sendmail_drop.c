@@ -42,6 +42,7 @@
 #define PIECE ((size_t)64 * 1024)
 #define MIB ((uint64_t)1 << 20)
 #define RESERVE_MAX (256 * MIB)
+#define RECIPIENTS_MAX 50000 /* of a file: the relay puts one with more aside */
 
 struct sendmail_drop {
     int fd;
@@ -129,11 +130,16 @@ static void flush(struct sendmail_drop *drop)
     buf_reset(&drop->out);
 }
 
+/* The envelope of a -bs session comes at once, and may be large. */
 static void add(struct sendmail_drop *drop, struct str bytes)
 {
-    buf_str(&drop->out, bytes);
-    if (drop->out.len >= PIECE)
-        flush(drop);
+    while (bytes.len > 0) {
+        struct str piece = str_head(bytes, PIECE);
+        buf_str(&drop->out, piece);
+        if (drop->out.len >= PIECE)
+            flush(drop);
+        bytes = str_from(bytes, piece.len);
+    }
 }
 
 enum err sendmail_drop_open(const char *folder, uint64_t size, const char *why,
@@ -220,8 +226,12 @@ enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, con
 {
     struct sendmail_drop *drop = NULL;
     struct buf lines;
-    enum err rc = sendmail_drop_open(folder, message->text.len, why, &drop, fault);
+    enum err rc;
 
+    if (message->recipient_count > RECIPIENTS_MAX)
+        return fault_set(fault, ERR_LIMIT, "the drop folder takes %d recipients, not %zu",
+                         RECIPIENTS_MAX, message->recipient_count);
+    rc = sendmail_drop_open(folder, message->text.len, why, &drop, fault);
     if (!drop)
         return rc;
     buf_init(&lines, PIECE);

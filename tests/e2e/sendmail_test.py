@@ -523,6 +523,20 @@ def session_steps(stack):
     assert rig.wait("up step") and rig.wait("down step")
 
 
+@case("-bs keeps a message to thousands of recipients whole, also while the relay is down")
+def session_many_recipients(stack):
+    rig = Rig(stack, "limits { recipients = 9000 }")
+    rig.relay.stop()
+    names = [f"recipient{i:05}@some.domain.test" for i in range(9000)]  # 400 KB of RCPT
+    said = rig.call("sendmail", "-bs", text=smtp("EHLO app", "MAIL FROM:<app@site.test>", *(f"RCPT TO:<{n}>" for n in names),
+                                                 "DATA", "Subject: thousands", "", "x", ".", "QUIT")).stdout
+    assert b"250 2.0.0 kept" in said, said[-300:]
+    rig.relay.start()
+    wait_for(lambda: sum(len(m.recipients) for m in rig.got("thousands")) == len(names), 60,
+             lambda: f"{rig.dropped()} {rig.relay.log_text()[-600:]}")
+    assert sorted(r for m in rig.got("thousands") for r in m.recipients) == names
+
+
 @case("-bs goes on when both sides have much to say")
 def session_full_duplex(stack):
     rig = Rig(stack)
