@@ -52,7 +52,7 @@ static void ask_missing(struct wish *wish)
     if (!answers->domain)
         answers->domain = ask("Domain of this machine's mail", setup_domain_guess());
     if (!answers->root)
-        answers->root = ask("Address that gets root's mail", "");
+        answers->root = ask("Address that gets root's mail (empty: it is held)", "");
     if (answers->username && *answers->username && !answers->sender)
         answers->sender =
             ask("Sender address, when the smarthost accepts only one (empty: any)", "");

@@ -140,7 +140,7 @@ static int change(const struct wish *wish, change_fn *fn, const char *what)
     for (size_t i = 0; !rc && i < wish->sender_count; i++)
         rc = users_pattern_ok(wish->senders[i], &fault);
     if (!rc)
-        rc = password_read("Password", password, &len, &fault);
+        rc = password_choose("Password", password, &len, &fault);
     change.password = str_make(password, len);
     if (!rc)
         rc = users_password_fit(change.password, &fault);

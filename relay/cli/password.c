@@ -108,6 +108,14 @@ enum err password_read(const char *prompt, char out[PASSWORD_MAX], size_t *out_l
                        struct fault *fault)
 {
     if (isatty(STDIN_FILENO))
+        return ask(prompt, out, out_len, fault);
+    return read_line(out, out_len, fault);
+}
+
+enum err password_choose(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
+                         struct fault *fault)
+{
+    if (isatty(STDIN_FILENO))
         return ask_twice(prompt, out, out_len, fault);
     return read_line(out, out_len, fault);
 }

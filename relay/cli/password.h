@@ -11,9 +11,12 @@
 
 #define PASSWORD_MAX 512
 
-/* From the terminal: without echo, twice. From anything else: one line of
- * standard input. *out_len excludes the NUL. Wipe `out` after use. */
+/* From the terminal: without echo. From anything else: one line of standard
+ * input. *out_len excludes the NUL. Wipe `out` after use. */
 enum err password_read(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
                        struct fault *fault);
+/* A new one: from the terminal twice. */
+enum err password_choose(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
+                         struct fault *fault);
 
 #endif

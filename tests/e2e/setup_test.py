@@ -129,7 +129,6 @@ def terminal(stack):
     answer(b"root's mail", b"ops@there.test")
     answer(b"Sender address", b"")
     answer(b"Password there", b"secret")
-    answer(b"The same again", b"secret")
     rest = b""
     try:
         while piece := os.read(fd, 4096):
