@@ -49,8 +49,9 @@ struct api {
     struct door doors[2];
     unsigned door_count;
     struct call *calls;
-    unsigned limited_connections; /* of users who may only ask about own mail */
-    size_t pending;               /* completions that will come to `post` */
+    unsigned limited_connections;                 /* of users who may only ask about own mail */
+    struct listing *limited_first, *limited_last; /* whose lists are made in turn */
+    size_t pending;                               /* completions that will come to `post` */
     char *token;
     char *socket; /* unlinked at the end, when it is still ours */
     uint64_t socket_inode;

@@ -11,6 +11,7 @@
 struct listing {
     struct call *call;
     struct store_list list;
+    struct listing *next; /* in the line */
 };
 
 static void listing_free(void *work)
@@ -21,17 +22,64 @@ static void listing_free(void *work)
     free(listing);
 }
 
+/* ---- users who see own mail only ---- */
+
+/* For each the whole queue may have to be read: one after the other, or they could keep
+ * every disk worker from the mail. The first one's list is under way. */
+
+static void leave_line(struct api *api)
+{
+    api->limited_first = api->limited_first->next;
+    if (!api->limited_first)
+        api->limited_last = NULL;
+}
+
+static void list_first(struct api *api)
+{
+    struct listing *first;
+
+    while ((first = api->limited_first) != NULL && (api->is_closing || !first->call->connection)) {
+        struct call *call = first->call;
+        leave_line(api);
+        if (call_back(call))
+            call_error(call, MHD_HTTP_SERVICE_UNAVAILABLE, "the relay is stopping");
+    }
+    if (first)
+        store_list(api->options.store, &first->list);
+}
+
+static void stand_in_line(struct api *api, struct listing *listing)
+{
+    bool is_first = !api->limited_first;
+
+    if (is_first)
+        api->limited_first = listing;
+    else
+        api->limited_last->next = listing;
+    api->limited_last = listing;
+    if (is_first)
+        list_first(api);
+}
+
+/* ---- the list ---- */
+
 static void listed(struct store_request *request)
 {
     struct store_list *list = container_of(request, struct store_list, request);
     struct call *call = container_of(list, struct listing, list)->call;
+    struct api *api = call->api;
+    bool is_limited = call->is_limited;
 
-    if (!call_back(call))
-        return;
-    if (request->err)
-        call_fault(call, request->err, &request->fault);
-    else
-        call_json(call, MHD_HTTP_OK, queue_json_page(list));
+    if (is_limited)
+        leave_line(api);
+    if (call_back(call)) {
+        if (request->err)
+            call_fault(call, request->err, &request->fault);
+        else
+            call_json(call, MHD_HTTP_OK, queue_json_page(list));
+    }
+    if (is_limited)
+        list_first(api);
 }
 
 static bool read_after(struct call *call, struct msgid *out_after)
@@ -62,7 +110,10 @@ void api_queue_list(struct call *call)
     list->request.reply_to = &call->api->post->box;
     list->request.done = listed;
     call_out(call);
-    store_list(call->api->options.store, list);
+    if (call->is_limited)
+        stand_in_line(call->api, listing);
+    else
+        store_list(call->api->options.store, list);
 }
 
 /* ---- one message ---- */
