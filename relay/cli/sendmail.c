@@ -4,6 +4,7 @@
 #include "relay/cli/sendmail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <syslog.h>
@@ -121,11 +122,22 @@ static int run(const struct sendmail_wish *wish, const struct sendmail_large *la
     return code;
 }
 
+/* Some callers close what they do not need: the relay's socket must not take the place of
+ * standard output. Reading and writing still fail as they would. */
+static void keep_standard_places(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int sendmail_main(int argc, char **argv, const char *conf_file, const struct sendmail_large *large)
 {
     struct sendmail_wish wish;
-    int code = sendmail_flags(argc, argv, &wish);
+    int code;
 
+    keep_standard_places();
+    code = sendmail_flags(argc, argv, &wish);
     if (code != EX_OK)
         return code;
     if (conf_file)

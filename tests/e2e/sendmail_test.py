@@ -595,6 +595,13 @@ def mailq(stack):
     assert sitter.stdout.readline() == b"sits\n"
     assert rig.call("mailq").returncode == 0
     sitter.kill()
+    # A crowd of lists is made one after the other, also when some of those who asked are gone.
+    ask = ("import socket, sys\nfor turn in range(10):\n held = [socket.socket(socket.AF_UNIX) for _ in range(30)]\n"
+           " for s in held: s.connect(sys.argv[1]); s.sendall(b'GET /v1/queue HTTP/1.0\\r\\n\\r\\n')\n"
+           " for s in held[::2]: s.close()\n"
+           " for s in held[1::2]: assert b'c@x.test' in s.makefile('rb').read()")
+    wait_for(lambda: rig.call("mailq", uid=NOBODY).returncode == 0, what="connections for other users")
+    run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", "/usr/bin/python3", "-c", ask, rig.relay.socket)
     member = run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={os.getegid()}", "--", lib.WAYPOST, "-c",
                  rig.relay.conf, "queue", "list")
     assert "me@x.test" in member.stdout, member
@@ -636,6 +643,23 @@ def unreadable(stack):
 
 
 # ---- the folder ----
+
+
+@case("a caller that has closed its standard descriptors gets its mail out, or an error")
+def closed_descriptors(stack):
+    rig = Rig(stack)
+
+    def call(words, closing, **how):
+        return run("sh", "-c", f'"$0" "$@" {closing}', rig.names / "sendmail", *words, check=False,
+                   env={**os.environ, "WAYPOST_CONF": str(rig.relay.conf)}, **how)
+
+    for number, words in enumerate((("-i",), ("-v", "-i"), ("-odi", "-i"))):
+        assert call([*words, "a@x.test"], ">&- 2>&-", input=text(f"closed {number}")).returncode == 0
+        rig.wait(f"closed {number}")
+    call(["-bs"], ">&-", input=(PIPELINED + smtp("Subject: closed bs", "", "x", ".", "QUIT")).decode())
+    assert call(["-i", "a@x.test"], "<&-").returncode == 74
+    assert "stage=refuse" not in rig.relay.log_text() and "502" not in rig.relay.log_text(), rig.relay.log_text()
+    assert rig.relay.stop() == 0
 
 
 @case("the drop folder: everybody may add, nobody may look, what is odd is moved aside with one alarm")
