@@ -248,6 +248,10 @@ def again(stack):
     conf.write_text(conf.read_text() + "\n# mine\n")
     path("/var/lib/waypost").chmod(0o750)
     inside("apt-get", "install", "-y", "-q", "--reinstall", "/root/waypost.deb")
+    # setup runs as root; the relay could not read this file.
+    done = inside("waypost", "setup", "--batch", "--force", "--smarthost", "127.0.0.1:1", "--ca-file", "/root/waypost.deb",
+                  check=False)
+    assert done.returncode == 78 and "/root/waypost.deb" in done.stderr and "nothing was written" in done.stderr, done
     assert conf.read_text().endswith("# mine\n")
     assert mode("/var/lib/waypost") == "0700 waypost", mode("/var/lib/waypost")
 
