@@ -80,11 +80,21 @@ static void list_record(struct lmdb *l, MDB_txn *txn, struct store_list *list,
     enum err rc = lmdb_load(l, txn, id, out, &content, NULL);
     if (!rc && rules_matches(&list->filter, out)) {
         list->is_corrupt[list->count++] = false;
+        list->recipients += out->recipient_count;
         return;
     }
     envelope_clear(out);
     if (rc)
         list_corrupt(list, id);
+}
+
+/* One more than was asked for is looked up, to say whether there are more; so is one behind
+ * those whose recipients are many. */
+static bool is_full(const struct store_list *list)
+{
+    size_t last = list->count > 0 ? list->envelopes[list->count - 1].recipient_count : 0;
+
+    return list->count > list->max || list->recipients - last >= STORE_LIST_RECIPIENTS;
 }
 
 /* Up to LOOK records behind *after. Ends with MDB_NOTFOUND at the end of the queue. */
@@ -97,7 +107,7 @@ static int list_some(struct lmdb *l, MDB_txn *txn, struct store_list *list, stru
 
     if (!rc)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (size_t n = 0; !rc && n < LOOK && list->count <= list->max;
+    for (size_t n = 0; !rc && n < LOOK && !is_full(list);
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid id;
         if (key.mv_size != MSGID_BYTES)
@@ -135,7 +145,6 @@ static int list_page(struct lmdb *l, struct store_list *list, struct msgid *afte
     return rc;
 }
 
-/* One more than was asked for is looked up, to say whether there are more. */
 static enum err run_list(struct lmdb *l, struct store_request *request)
 {
     struct store_list *list = (struct store_list *)(void *)request;
@@ -144,11 +153,11 @@ static enum err run_list(struct lmdb *l, struct store_request *request)
 
     list->envelopes = mem_alloc((list->max + 2) * sizeof(list->envelopes[0]));
     list->is_corrupt = mem_alloc(list->max + 2);
-    while (!rc && list->count <= list->max)
+    while (!rc && !is_full(list))
         rc = list_page(l, list, &after);
     if (rc && rc != MDB_NOTFOUND)
         return lmdb_fault(&request->fault, rc, "cannot read the queue");
-    list->more = list->count > list->max;
+    list->more = is_full(list);
     if (list->more)
         envelope_clear(&list->envelopes[--list->count]);
     return ERR_OK;

@@ -87,7 +87,7 @@ void store_list(struct store *store, struct store_list *request)
     begin(store, &request->request, STORE_OP_READ);
     request->envelopes = NULL;
     request->is_corrupt = NULL;
-    request->count = 0;
+    request->count = request->recipients = 0;
     request->more = false;
     store->backend->list(store, request);
 }

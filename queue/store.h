@@ -187,14 +187,16 @@ struct store_change {
 };
 
 /* A page of the queue, oldest first. Leased ones are listed too. */
+#define STORE_LIST_RECIPIENTS 20000 /* a list ends behind the message that reaches it */
 struct store_list {
     struct store_request request;
     struct store_filter filter;
     struct msgid after;         /* nil: from the start */
-    size_t max;                 /* messages */
+    size_t max;                 /* messages; fewer when they have so many recipients: see more */
     struct envelope *envelopes; /* out: array, malloc'd; free with store_list_clear */
     bool *is_corrupt;           /* out: per item; then only the id is valid */
     size_t count;
+    size_t recipients; /* of all of them; for the store's own use */
     bool more;
 };
 

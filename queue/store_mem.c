@@ -271,13 +271,14 @@ static void mem_list(struct store *store, struct store_list *request)
         if (msgid_cmp(&entry->id, &request->after) <= 0 ||
             !rules_matches(&request->filter, &entry->message->envelope))
             continue;
-        if (request->count == request->max) {
+        if (request->count == request->max || request->recipients >= STORE_LIST_RECIPIENTS) {
             request->more = true;
             break;
         }
         struct envelope *out = &request->envelopes[request->count++];
         envelope_init(out);
         envelope_copy(out, &entry->message->envelope);
+        request->recipients += out->recipient_count;
     }
     store_answer(&request->request, ERR_OK);
     pthread_mutex_unlock(&mem->lock);

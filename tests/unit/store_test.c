@@ -569,6 +569,32 @@ static void lists_come_in_pages(struct rig *rig)
     store_unclaim(rig->store, &claim);
 }
 
+/* A page is read into memory: large messages make it end early, none is left out. */
+static void lists_end_with_many_recipients(struct rig *rig)
+{
+    struct msgid after = { { 0 } };
+    const size_t counts[] = { 2, 1, 0 };
+    char address[32];
+
+    for (int i = 0; i < 3; i++) {
+        struct message *message = rig_message(rig, "a@here.test", TO);
+        for (size_t n = 1; n < STORE_LIST_RECIPIENTS * 2 / 3; n++) {
+            (void)snprintf(address, sizeof(address), "r%zu@x.test", n);
+            envelope_add(&message->envelope, str_of(address))->lane = STR(LANE);
+        }
+        assert_int_equal(rig_accept(rig, message), ERR_OK);
+        message_unref(&message);
+    }
+    for (size_t page = 0; page < 3; page++) {
+        struct store_list list = rig_list(rig, all, 10, after);
+        assert_int_equal(list.count, counts[page]);
+        assert_int_equal(list.more, page == 0);
+        if (list.count > 0)
+            after = list.envelopes[list.count - 1].id;
+        store_list_clear(&list);
+    }
+}
+
 static void filters_choose(struct rig *rig)
 {
     rig_wall_s = NOW - 1000;
@@ -726,6 +752,7 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(retry_of_a_leased_one_is_due_when_it_fails)                                                  \
     X(a_leased_one_moves_when_it_is_back)                                                          \
     X(lists_come_in_pages)                                                                         \
+    X(lists_end_with_many_recipients)                                                              \
     X(filters_choose)                                                                              \
     X(lanes_come_by_name)                                                                          \
     X(watchers_hear_of_due_mail)                                                                   \
