@@ -904,7 +904,7 @@ def _(stack):
         send(s, "a@here.test", "b@one.there.test", mail(subject="grüße").replace("\r\n", "\r\n").encode(), mail=["SMTPUTF8"])
     messages = h.wait(3)
     assert ["SMTPUTF8" in m.params["mail"] for m in messages] == [False, True, True], [m.params for m in messages]
-    assert messages[1].recipients == ["jürgen@one.there.test"], messages[1].recipients
+    assert ["jürgen@one.there.test"] in [m.recipients for m in messages[1:]], [m.recipients for m in messages]
 
 
 @case("a hop without SMTPUTF8 and an address that needs it: 5.6.7")
