@@ -19,13 +19,13 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define SCHED_CLAIM_MAX 32     /* messages asked for at once */
-#define SCHED_TURN_MESSAGES 20 /* over one connection while others wait for one */
-#define SCHED_PLAN_MAX_S 300   /* a plan is used at most so long */
-#define SCHED_LOOKUPS_MAX 256  /* routes looked up at once */
+#define SCHED_CLAIM_MAX 32       /* messages asked for at once */
+#define SCHED_TURN_MESSAGES 20   /* over one connection while others wait for one */
+#define SCHED_PLAN_MAX_S 300     /* a plan is used at most so long */
+#define SCHED_LOOKUPS_MAX 256    /* routes looked up at once */
 #define SCHED_UNSETTLED_MAX 1024 /* claims whose results wait for the store: then no more */
-#define SCHED_REUSE_MS 5000    /* an idle connection is kept so long */
-#define SCHED_QUICK_MS 3000    /* a message's way to the other side, when nothing hinders it */
+#define SCHED_REUSE_MS 5000      /* an idle connection is kept so long */
+#define SCHED_QUICK_MS 3000      /* a message's way to the other side, when nothing hinders it */
 #define SCHED_QUICK_MAX 256
 #define SCHED_CLOCK_LOOK_MS 60000 /* the wall clock may be set: look at least so often */
 

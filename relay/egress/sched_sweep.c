@@ -40,8 +40,7 @@ static struct claim_look look_of(const struct sched *sched)
 
     return (struct claim_look){
         .expired_before = now_s - (int64_t)settings->lifetime_s + 1,
-        .late_before =
-            settings->warn_after_s ? now_s - (int64_t)settings->warn_after_s + 1 : 0,
+        .late_before = settings->warn_after_s ? now_s - (int64_t)settings->warn_after_s + 1 : 0,
     };
 }
 
