@@ -332,6 +332,11 @@ static void follow_done(struct job *job)
     struct arrival *arrival = container_of(job, struct arrival, job);
 
     arrival->busy = false;
+    /* Nothing was promised yet, and whoever could say what From is allowed is gone. */
+    if (arrival->aborted) {
+        arrival_free(arrival);
+        return;
+    }
     arrival_take_led(arrival);
     arrival_mend_and_make(arrival);
 }

@@ -7,6 +7,8 @@ import os
 import pathlib
 import pwd
 import shutil
+import socket
+import struct
 import subprocess
 
 import dkim
@@ -340,6 +342,22 @@ def thousands_of_names(stack):
     assert only(hop).recipients == ["ops@there.test"]
     grown = memory_peak(relay) - before
     assert grown < 60 << 20, f"{grown >> 20} MB"
+
+
+@case("a client that vanishes while its local names are followed leaves nothing behind")
+def vanishing(stack):
+    relay, hop = machine(stack)
+    said = b"".join(line + b"\r\n" for line in (b"EHLO x", b"MAIL FROM:<a@x.test>", b"RCPT TO:<root@here.test>", b"DATA",
+                                                b"From: a@x.test", b"Subject: vanished", b"", b"x", b"."))
+    for where in [relay.port, relay.submit] * 40:
+        s = socket.socket(socket.AF_UNIX if where == relay.submit else socket.AF_INET)
+        s.connect(str(where) if where == relay.submit else ("127.0.0.1", where))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.sendall(said)
+        s.close()  # a reset, right behind the final dot
+    assert hand_in(stack, relay.port, "b@x.test", ["root@here.test"], b"From: b@x.test\r\nSubject: stays\r\n\r\nx\r\n")
+    wait_for(lambda: any(b"Subject: stays" in m.content for m in hop.messages), what="the one that stayed")
+    assert relay.stop() == 0
 
 
 if __name__ == "__main__":
