@@ -8,6 +8,7 @@
 #define MESSAGES 10
 #define MESSAGES_MAX 100
 #define TRACE_MAX ((size_t)16 << 20)
+#define TRACE_LIMITED_MAX ((size_t)4 << 20) /* other users hold dozens of answers unread */
 #define HOP_ROOM ((size_t)8 * HOP_ENCODED_MAX)
 #define CUT_LINE "{\"cut\":true}\n"
 
@@ -69,7 +70,7 @@ static bool add_hop(void *arg, const struct hop *hop)
     if (atomic_load_explicit(&tracing->call->is_cancelled, memory_order_relaxed))
         return false;
     /* Every octet of a hop may become six as JSON; its keys take little. */
-    if (lines->len + HOP_ROOM > TRACE_MAX) {
+    if (lines->len + HOP_ROOM > (tracing->is_limited ? TRACE_LIMITED_MAX : TRACE_MAX)) {
         tracing->is_cut = true;
         return false;
     }
