@@ -16,7 +16,9 @@
 #include "relay/base/str.h"
 
 #define BODY_INLINE_MAX ((size_t)256 * 1024)
-#define BODY_WINDOW ((size_t)64 * 1024) /* how much of a side file is held in memory at once */
+/* How much of a side file is held in memory at once. A buffer that grows by doubling
+ * holds it and a piece more in 128 KB. */
+#define BODY_WINDOW ((size_t)96 * 1024)
 
 struct body;
 

@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 /* A message that is re-encoded has two bodies for a while, both under its id. */
-#define NAMES_PER_ID 1000 /* a copy for each host that lacks 8BITMIME, at once */
+#define NAMES_PER_ID 1000                /* a copy for each host that lacks 8BITMIME, at once */
+#define GATHER (BODY_WINDOW - 16 * 1024) /* between two writes to a file, and a piece more */
 
 struct body_writer {
     char *folder; /* NULL: memory only */
@@ -95,8 +96,8 @@ enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
         buf_consume(&writer->memory, (size_t)n);
     }
     /* What it gathered before it had a file was more than it needs from now on. */
-    if (writer->keep > BODY_WINDOW)
-        writer->keep = BODY_WINDOW;
+    if (writer->keep > GATHER)
+        writer->keep = GATHER;
     if (writer->memory.cap > 2 * BODY_WINDOW)
         buf_clear(&writer->memory);
     return ERR_OK;

@@ -474,6 +474,7 @@ enum err engine_serve(const struct engine_options *options, struct fault *fault)
     enum err rc;
 
     signal(SIGPIPE, SIG_IGN);
+    engine_heap();
     pthread_mutex_init(&engine->lock, NULL);
     engine->options = *options;
     engine->options.conf = conf_ref(options->conf);

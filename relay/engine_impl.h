@@ -168,6 +168,7 @@ void engine_reroute(void *arg, const struct envelope *envelope, const struct rec
 
 /* engine_rest.c: code, constants and heap that only starting used */
 void engine_rest(void);
+void engine_heap(void); /* before there are threads: how the heap is to be kept */
 
 /* engine_alive.c: telling the service manager that we live */
 void engine_alive_start(struct engine *engine);

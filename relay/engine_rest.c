@@ -13,6 +13,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define HEAP_LARGE (256 * 1024)  /* a piece of this size is mapped by itself */
+#define HEAP_SPARE (1024 * 1024) /* free at the heap's end, kept for the next message */
+
 /* Relocations were written into its code (old assembler): those pages are not in the file. */
 static bool has_changed_text(const struct dl_phdr_info *object)
 {
@@ -47,6 +50,15 @@ static int give_back(struct dl_phdr_info *object, size_t size, void *arg)
             (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
     }
     return 0;
+}
+
+/* By itself the heap keeps ever larger pieces once one of their size was freed, and
+ * grows by the crowd's largest. From here on they go back at once; buffers that a
+ * session or delivery fills again and again (64 KB, doubled at most) stay. */
+void engine_heap(void)
+{
+    mallopt(M_MMAP_THRESHOLD, HEAP_LARGE);
+    mallopt(M_TRIM_THRESHOLD, HEAP_SPARE);
 }
 
 void engine_rest(void)

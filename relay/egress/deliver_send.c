@@ -308,6 +308,8 @@ static void window_done(struct job *job)
         smtp_client_body_end(delivery->client);
     else
         smtp_client_body(delivery->client, str_make(delivery->window, delivery->window_len));
+    free(delivery->window); /* the peer may take its time over what it was given */
+    delivery->window = NULL;
     /* SMTP_CLIENT_ROOM comes only after the mark was passed. */
     if (delivery->window_len && smtp_client_output(delivery->client).len <= SMTP_CLIENT_HIGH)
         content_more(delivery);

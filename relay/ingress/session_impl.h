@@ -50,6 +50,7 @@ struct session {
     struct access access;
 
     struct envelope envelope;
+    uint64_t announced; /* SIZE= of its MAIL */
     struct arrival *arrival;
     unsigned messages, refusals;
 };

@@ -81,6 +81,7 @@ void session_mail(struct session *session, const struct smtp_server_event *event
         access_mail(&session->access, sender, &reply)) {
         fill_envelope(session, event);
         session->envelope.sender = sender;
+        session->announced = event->size;
         reply_set(&reply, 250, STATUS(2, 1, 0), "Sender ok");
     }
     answer(session, STAGE_MAIL, &reply, sender, STR_EMPTY);
@@ -139,6 +140,7 @@ void session_data(struct session *session)
         .with = with_protocol(session, with, sizeof(with)),
         .tls = str_of(session->tls_words),
         .session = session->number,
+        .announced = session->announced,
         .is_submission = true,
         .is_local_origin = session->access.is_trusted,
         .from_ok = from_ok,

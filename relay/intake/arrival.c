@@ -121,6 +121,14 @@ static void arrival_post(struct arrival *arrival, enum pool_class kind, job_fn *
     (void)pool_post(loop_pool(arrival->intake->loop), kind, &arrival->job);
 }
 
+/* What was announced as too large for memory need not fill it first. */
+static void writer_begin(struct arrival *arrival)
+{
+    arrival->writer = body_writer_new(arrival->folder, arrival_id(arrival));
+    if (arrival->facts.announced > BODY_INLINE_MAX)
+        body_writer_keep(arrival->writer, BODY_WINDOW);
+}
+
 /* True while there is room. A crowd of clients with middling messages would fill the
  * memory before any is whole: beyond held_max each goes to its side file early. */
 static bool body_add(struct arrival *arrival, struct str piece)
@@ -128,7 +136,7 @@ static bool body_add(struct arrival *arrival, struct str piece)
     if (piece.len == 0 || arrival->refusal.code)
         return true;
     if (!arrival->writer)
-        arrival->writer = body_writer_new(arrival->folder, arrival_id(arrival));
+        writer_begin(arrival);
     hold(arrival, arrival->held + piece.len);
     if (arrival->intake->options.held_max &&
         arrival->intake->held > arrival->intake->options.held_max)

@@ -78,7 +78,7 @@ static enum err rewrite(const struct convert_plan *plan, struct body *body, cons
     enum err rc;
 
     /* Quoted-printable triples at the worst, plus what the converter held back. */
-    buf_init(&rewriting.out, 8 * BODY_WINDOW);
+    buf_init(&rewriting.out, 6 * BODY_WINDOW);
     rewriting.convert = convert_new(plan, out_head);
     rc = body_each(body, rewrite_piece, &rewriting, fault);
     if (!rc) {

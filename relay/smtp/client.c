@@ -11,7 +11,7 @@
 #define IN_MAX ((size_t)16 * 1024)
 #define OUT_KEPT ((size_t)1024) /* while a reply is awaited: room for commands, not for content */
 #define OUT_MAX (SIZE_MAX / 4)  /* the driver's content: it looks at SMTP_CLIENT_HIGH */
-#define CHUNK_MAX ((size_t)256 * 1024)
+#define CHUNK_MAX ((size_t)96 * 1024)
 #define QUIT_MS 10000 /* the mail is settled: no reason to wait long for a goodbye */
 
 struct smtp_client *smtp_client_new(const struct smtp_client_options *options, uint64_t now_ms)

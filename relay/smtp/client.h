@@ -100,8 +100,8 @@ bool smtp_client_follow(struct smtp_client *client,
                         const struct smtp_client_transaction *transaction);
 /* Behind the CONTENT event: the one that followed is under way. */
 bool smtp_client_follows(const struct smtp_client *client);
-#define SMTP_CLIENT_HIGH ((size_t)256 * 1024)
-#define SMTP_CLIENT_LOW ((size_t)64 * 1024)
+#define SMTP_CLIENT_HIGH ((size_t)32 * 1024)
+#define SMTP_CLIENT_LOW ((size_t)16 * 1024)
 
 void smtp_client_rset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client);

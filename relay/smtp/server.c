@@ -135,11 +135,12 @@ struct str smtp_server_output(const struct smtp_server *server) { return buf_vie
 
 void smtp_server_sent(struct smtp_server *server, size_t len) { buf_consume(&server->out, len); }
 
-/* Gives memory back: most sessions are idle most of the time. */
+/* Gives memory back: most sessions are idle most of the time, and who stalls within
+ * content may do so for minutes. */
 void smtp_server_drop_input(struct smtp_server *server, size_t len)
 {
     buf_consume(&server->in, len);
-    if (server->in.len == 0 && server->in.cap > 4096 && !takes_content(server))
+    if (server->in.len == 0 && server->in.cap > 4096)
         buf_clear(&server->in);
 }
 

@@ -85,8 +85,10 @@ enum server_step smtp_server_data(struct smtp_server *server, struct smtp_server
 
     if (server->content.ended)
         return tell_end(server, event);
-    if (in.len == 0)
+    if (in.len == 0) {
+        buf_clear(&server->piece);
         return SERVER_WAIT;
+    }
     buf_reset(&server->piece);
     char *out = buf_reserve(&server->piece, in.len + 1);
     size_t len = line_content_decode(&server->content, in, out, &used);

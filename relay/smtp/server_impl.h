@@ -14,7 +14,9 @@
 #include "relay/smtp/server.h"
 
 #define SERVER_AUTH_LINE_MAX 12288 /* RFC 4954 4.3, CRLF included */
-#define SERVER_IN_MAX ((size_t)64 * 1024)
+/* Room for the longest line; content is taken in steps of it. What else has come waits
+ * in the stream. */
+#define SERVER_IN_MAX ((size_t)16 * 1024)
 
 /* GREET -> COMMAND -> AUTH | TLS | DATA | BDAT | SWALLOW -> COMMAND;  any -> CLOSED. */
 enum server_phase {

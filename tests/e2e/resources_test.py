@@ -316,7 +316,8 @@ def _(stack):
         assert metrics["waypost_memory_shortages_total"] == 0, w.log_text()[-500:]
 
 
-@case("a crowd that would take all memory gets 4xx, and mail goes on when it has left")
+# Under a sanitizer 64 MB are too few to start in, and more are more than this crowd takes.
+@case("a crowd that would take all memory gets 4xx, and mail goes on when it has left", plain_only=True)
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
