@@ -193,9 +193,8 @@ void engine_say_problems(struct engine *engine)
                    str_of(tls_server_problem(tls)));
     if (engine->setup->alias_words.len)
         engine_say(engine, STAGE_ALARM, HOP_ALARM,
-                   engine->setup->aliases_err
-                       ? STR("the alias file has errors")
-                       : STR("something in the alias file is not done here"),
+                   engine->setup->aliases_err ? STR("the alias file has errors")
+                                              : STR("something in the alias file is not done here"),
                    engine->setup->alias_words);
     if (engine->no_sendmail.err)
         engine_say(engine, STAGE_SERVICE, HOP_WARNING,

@@ -25,7 +25,8 @@ static int64_t expires_at(const struct ruling_terms *terms, const struct envelop
 static int64_t warns_at(const struct ruling_terms *terms, const struct envelope *envelope,
                         const struct recipient *recipient)
 {
-    int64_t at = arrived_s(terms, envelope) + recipient->held_lifetime_s + (int64_t)terms->warn_after_s;
+    int64_t at =
+        arrived_s(terms, envelope) + recipient->held_lifetime_s + (int64_t)terms->warn_after_s;
 
     if (recipient->warned || terms->warn_after_s == 0 ||
         at >= expires_at(terms, envelope, recipient))

@@ -196,13 +196,21 @@ static void take_recipient(struct dropped *dropped, const struct smtp_server_eve
 }
 
 /* "it waited 3 h 12 min because ...", in the trace of the message. */
+/* When it was dropped; a clock that was set back since does not put it in the future. */
+static int64_t dropped_since(const struct dropped *dropped)
+{
+    int64_t now = loop_wall_us(dropped->dropbox->options.loop), then = dropped->file.dropped_us;
+
+    return then < now ? then : now;
+}
+
 static void tell_waited(const struct dropped *dropped)
 {
     struct loop *loop = dropped->dropbox->options.loop;
-    int64_t now = loop_wall_us(loop), since = dropped->file.dropped_us;
+    int64_t now = loop_wall_us(loop);
     char span[24], text[400];
     struct hop hop = { .id = dropped->id,
-                       .began_us = since < now ? since : now,
+                       .began_us = dropped_since(dropped),
                        .ended_us = now,
                        .weight = HOP_EVENT,
                        .side = HOP_IN,
@@ -224,6 +232,7 @@ static void begin_content(struct dropped *dropped)
         .tls = STR_EMPTY,
         .client_address = STR_EMPTY,
         .id = &dropped->id,
+        .written_us = dropped_since(dropped),
         .is_submission = true,
         .is_local_origin = true,
     };

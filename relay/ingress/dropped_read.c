@@ -86,6 +86,16 @@ void dropped_read(struct dropped *dropped) { dropped_work(dropped, read_run, has
 
 /* ---- opening ---- */
 
+/* A file made in a setgid folder has its group. One that was moved there is perhaps
+ * somebody else's, whose name its owner would lend the mail. */
+static bool is_made_here(const struct dropped *dropped, const struct stat *st)
+{
+    struct stat folder;
+
+    return !fstat(dropped->folder, &folder) &&
+           (!(folder.st_mode & S_ISGID) || st->st_gid == folder.st_gid);
+}
+
 /* What a user put there may be anything: a link, a pipe, a device, a file of
  * another one's. Only a plain file with one name, his own, is mail. */
 static enum err open_file(struct dropped *dropped)
@@ -102,6 +112,8 @@ static enum err open_file(struct dropped *dropped)
         return fault_errno(fault, errno, "cannot look at it");
     if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != dropped->file.uid)
         return fault_set(fault, ERR_DENIED, "it is not a plain file with one name");
+    if (!is_made_here(dropped, &st))
+        return fault_set(fault, ERR_DENIED, "it was made elsewhere and moved here");
     if ((uint64_t)st.st_size > most + most / 2 + SIZE_SLACK)
         return fault_set(fault, ERR_LIMIT, "it is larger than limits message-size");
     return ERR_OK;

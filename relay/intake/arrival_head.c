@@ -91,6 +91,7 @@ bool arrival_mend(struct arrival *arrival)
         .submitter = arrival->facts.submitter,
         .from_fallback = from_fallback(arrival),
         .wall_us = arrival->began_us,
+        .written_us = arrival->facts.written_us ? arrival->facts.written_us : arrival->began_us,
         .hops_max = options->hops_max,
         .add_missing = arrival->facts.is_submission,
     };

@@ -52,6 +52,7 @@ struct arrival_facts {
     const struct msgid *id;    /* the id to give it; one that the store has already is there
                                   and counts as stored. NULL: a new one */
     uint64_t session;          /* for hops */
+    int64_t written_us;        /* when it was given to us, for a missing Date; 0: now */
     uint64_t announced;        /* octets, as the client said before; 0: it did not */
     bool is_submission;        /* add missing fields */
     /* From this machine or a trusted network: addresses without a domain are taken

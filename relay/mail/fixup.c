@@ -310,7 +310,7 @@ static enum err add_date(struct fixup *fixup)
 {
     char date[64];
 
-    clock_rfc5322(fixup->options->wall_us, date, sizeof(date));
+    clock_rfc5322(fixup->options->written_us, date, sizeof(date));
     buf_printf(fixup->out, "Date: %s\r\n", date);
     return change(fixup, STR("Date"));
 }

@@ -23,9 +23,10 @@ struct fixup_options {
     struct str client_address; /* "192.0.2.1" or "IPv6:..." */
     struct str submitter;      /* a user of this machine: "joe, uid 1000"; empty: none */
     struct str
-        from_fallback; /* address for a missing From: the reverse-path, else postmaster@hostname */
-    int64_t wall_us;
-    unsigned hops_max; /* Received fields allowed */
+        from_fallback;  /* address for a missing From: the reverse-path, else postmaster@hostname */
+    int64_t wall_us;    /* now: the Received field's */
+    int64_t written_us; /* for a missing Date */
+    unsigned hops_max;  /* Received fields allowed */
     /* Completes names without a domain in From, To and the like; mailname empty: they stay. */
     struct local_names names;
     bool add_missing; /* Date, Message-ID, From (submission and trusted relay); a relayed DSN too */

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WALL_SET_S 30 /* less is a correction: nothing that counts in seconds minds */
+#define WALL_SET_S 30           /* less is a correction: nothing that counts in seconds minds */
 #define DEFERRED_PER_RUN 100000 /* a pair that defers each other for ever must not stop time */
 
 /* Wall time is read once per turn; apart from the loop so that reading it is const. */

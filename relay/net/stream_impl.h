@@ -59,7 +59,7 @@ struct stream {
     bool has_uid;
     uint32_t uid;
     struct endpoint peer, local; /* local: when somebody has asked */
-    struct fault *fault; /* made when needed: it is large */
+    struct fault *fault;         /* made when needed: it is large */
     struct stream_tls *tls;
 };
 

@@ -4,6 +4,8 @@ running, stopped, restarted in the middle, and with full disks.
 The table is peers' practice: who calls sendmail, with exactly which words. Each row is
 run by the small program, through the names it is linked to.
 """
+import email
+import email.utils
 import json
 import os
 import pathlib
@@ -135,6 +137,8 @@ def down(stack):
         done = rig.call(*row[1], text=text(f"down {i}", row[2]))
         assert (done.returncode, done.stderr) == (0, b""), (row[0], done)
     assert len(rig.dropped()) == len(CALLERS), rig.dropped()
+    last = int(max((rig.drop / name).stat().st_ctime for name in rig.dropped()))
+    wait_for(lambda: int(time.time()) > last, what="another second")
     rig.relay.start()
     for i, row in enumerate(CALLERS):
         check(rig, f"down {i}", row)
@@ -143,6 +147,9 @@ def down(stack):
     message_id = re.search(rb"Message-ID: (<\S+>)", rig.got("down 0")[0].content)[1].decode()
     waited = [h for h in rig.relay.hops(message_id) if h["stage"] == "wait"]
     assert waited and "in the drop folder: the relay does not run" in waited[0]["text"], rig.relay.hops(message_id)
+    written = [email.utils.parsedate_to_datetime(email.message_from_bytes(m.content)["Date"]).timestamp()
+               for i in range(len(CALLERS)) for m in rig.got(f"down {i}")]
+    assert max(written) <= last, "a missing Date is that of the drop, not of the start"
     assert rig.relay.stop() == 0
 
 
@@ -686,18 +693,22 @@ def folder(stack):
     (rig.drop / ("77" * 16)).symlink_to("/etc/passwd")
     (rig.drop / ("88" * 16)).mkdir()
     os.link(rig.relay.conf, rig.drop / ("99" * 16))
+    moved = rig.drop.parent / "made-elsewhere"  # lent: its owner did not send it
+    moved.write_bytes(good)
+    os.chown(moved, NOBODY, 65533)
+    moved.rename(rig.drop / ("aa" * 16))
     (rig.drop / "README").write_text("not ours")
     old = rig.drop / "tmp-old"
     old.write_text("half")
     rig.relay.start()
     message = rig.wait("theirs")
     assert b"(by local user nobody, uid 65534)" in message.content, message.content
-    wait_for(lambda: sum(n.startswith("corrupt-") for n in rig.dropped()) == 9, what=lambda: f"nine set aside: {rig.dropped()}")
-    wait_for(lambda: rig.relay.log_text().count("cannot be taken and was moved") == 9, what=lambda: rig.relay.log_text())
+    wait_for(lambda: sum(n.startswith("corrupt-") for n in rig.dropped()) == 10, what=lambda: f"ten set aside: {rig.dropped()}")
+    wait_for(lambda: rig.relay.log_text().count("cannot be taken and was moved") == 10, what=lambda: rig.relay.log_text())
     rig.relay.stop()
     rig.relay.start()
     assert rig.call("sendmail", "-i", "a@x.test", text=text("after")).returncode == 0 and rig.wait("after")
-    assert rig.relay.log_text().count("cannot be taken and was moved") == 9
+    assert rig.relay.log_text().count("cannot be taken and was moved") == 10
     assert sorted(n for n in rig.dropped() if not n.startswith("corrupt-")) == ["README", "tmp-old"]
     assert len(rig.hop.messages) == 2
 

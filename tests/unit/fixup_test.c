@@ -38,6 +38,7 @@ static void run_init(struct run *run)
         .client_host = STR("client.example"),
         .client_address = STR("192.0.2.1"),
         .wall_us = INT64_C(1795267656000000),
+        .written_us = INT64_C(1795267656000000),
         .hops_max = 3,
         .add_missing = true,
     };
