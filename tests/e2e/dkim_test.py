@@ -4,7 +4,6 @@ The table of tricky messages and the verifying itself are dkim_verify.py's,
 which checks the signer alone; here the messages take the whole way.
 """
 import os
-import pathlib
 import random
 import re
 import secrets
@@ -16,7 +15,7 @@ from dkim_verify import HEAD
 from lib import Dns, Hop, LeftOut, Waypost, Wire, case, run, wait_for
 
 DOMAIN = dkim_verify.DOMAIN
-CHECK = pathlib.Path(lib.WAYPOST).resolve().parent.parent / "tests" / "dkim_check"
+CHECK = lib.BUILD / "tests" / "dkim_check"
 
 
 def signing_relay(stack, conf="", keys=(DOMAIN,)):

@@ -16,7 +16,7 @@ from lib import *
 
 IMAGES = int(os.environ.get("TEST_IMAGES") or (6000 if os.environ.get("TEST_LONG") else 150 if SLOW > 1 else 400))
 SEED = int(os.environ.get("TEST_SEED") or 1)
-CRASH = pathlib.Path(WAYPOST).resolve().parents[1] / "tests" / "crash"
+CRASH = BUILD / "tests" / "crash"
 MESSAGES = 900  # acknowledged, at least
 DEATHS = (0.2, 0.4)  # of the messages, when the relay is killed
 LETTERS = "abcdefghijklmnopqrstuvwxyz" * 60

@@ -10,7 +10,7 @@ import tempfile
 
 from lib import *
 
-FAULTS = pathlib.Path(WAYPOST).resolve().parent.parent / "tests" / "libfaults.so"
+FAULTS = BUILD / "tests" / "libfaults.so"
 FAST = 'retry { first = "1s" max = "1s" }\n'
 SMALL = "x" * 70 + "\r\n"
 LARGE = ("y" * 76 + "\r\n") * 4000  # beyond what is kept in memory: a side file
