@@ -21,13 +21,14 @@ struct wish {
     struct setup_answers answers;
     const char *password_file; /* to read it from; "-": standard input */
     bool batch, force, no_test, direct;
+    struct arena said; /* the answers typed in */
 };
 
 /* ---- asking ---- */
 
-/* NULL at the end of input; the line stays until the program ends. */
-static const char *ask(const char *question, const char *otherwise)
+static const char *ask(struct wish *wish, const char *question, const char *otherwise)
 {
+    const char *answer = otherwise;
     char *line = NULL;
     size_t size = 0;
     ssize_t len;
@@ -38,9 +39,9 @@ static const char *ask(const char *question, const char *otherwise)
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == ' '))
         line[--len] = '\0';
     if (len > 0)
-        return line;
+        answer = arena_cstr(&wish->said, str_of(line));
     free(line);
-    return otherwise;
+    return answer;
 }
 
 static void ask_missing(struct wish *wish)
@@ -48,16 +49,16 @@ static void ask_missing(struct wish *wish)
     struct setup_answers *answers = &wish->answers;
 
     if (!answers->smarthost && !wish->direct)
-        answers->smarthost = ask("Smarthost, host:port (empty: deliver by MX)", "");
+        answers->smarthost = ask(wish, "Smarthost, host:port (empty: deliver by MX)", "");
     if (answers->smarthost && *answers->smarthost && !answers->username)
-        answers->username = ask("User name there (empty: no login)", "");
+        answers->username = ask(wish, "User name there (empty: no login)", "");
     if (!answers->domain)
-        answers->domain = ask("Domain of this machine's mail", setup_domain_guess());
+        answers->domain = ask(wish, "Domain of this machine's mail", setup_domain_guess());
     if (!answers->root)
-        answers->root = ask("Address that gets root's mail (empty: it is held)", "");
+        answers->root = ask(wish, "Address that gets root's mail (empty: it is held)", "");
     if (answers->username && *answers->username && !answers->sender)
         answers->sender =
-            ask("Sender address, when the smarthost accepts only one (empty: any)", "");
+            ask(wish, "Sender address, when the smarthost accepts only one (empty: any)", "");
 }
 
 static enum err read_password(struct wish *wish, struct fault *fault)
@@ -119,13 +120,13 @@ static void tell(void *arg, enum conf_severity severity, const char *file, unsig
     cmd_print_finding(stderr, severity, file, line, what, fix);
 }
 
-static bool keep_anyway(const struct wish *wish)
+static bool keep_anyway(struct wish *wish)
 {
     const char *answer;
 
     if (wish->batch)
         return false;
-    answer = ask("That did not work. Write the configuration all the same? (y/n)", "n");
+    answer = ask(wish, "That did not work. Write the configuration all the same? (y/n)", "n");
     return *answer == 'y' || *answer == 'Y';
 }
 
@@ -150,7 +151,7 @@ static int try_files(const struct conf *conf)
     return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
 }
 
-static int judge(const struct wish *wish, const char *file)
+static int judge(struct wish *wish, const char *file)
 {
     struct conf *conf = NULL;
     int code;
@@ -265,8 +266,10 @@ int cmd_setup(const char *conf_file, int argc, char **argv)
     struct wish wish = { .batch = false };
     int code = read_options(argc, argv, &wish);
 
+    arena_init(&wish.said);
     if (code == EX_OK)
         code = set_up(&wish, target(conf_file));
+    arena_clear(&wish.said);
     explicit_bzero(wish.answers.password, sizeof(wish.answers.password));
     return code;
 }

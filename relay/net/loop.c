@@ -326,7 +326,7 @@ int64_t loop_wall_us(const struct loop *loop)
     wall->read_at_ms = now;
     if (!before_us)
         wall->asleep_ms = asleep_ms();
-    else if (llabs(by_us) >= WALL_SET_S * 1000000)
+    else if (llabs(by_us) >= WALL_SET_S * INT64_C(1000000))
         notice_set(wall, by_us);
     return wall->us;
 }
