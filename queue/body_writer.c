@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 /* A message that is re-encoded has two bodies for a while, both under its id. */
-#define NAMES_PER_ID 1000                /* a copy for each host that lacks 8BITMIME, at once */
-#define GATHER (BODY_WINDOW - (size_t)16 * 1024) /* between two writes to a file, and a piece more */
+#define NAMES_PER_ID 1000 /* a copy for each host that lacks 8BITMIME, at once */
+#define GATHER                                                                                     \
+    (BODY_WINDOW - (size_t)16 * 1024) /* between two writes to a file, and a piece more */
 
 struct body_writer {
     char *folder; /* NULL: memory only */

@@ -32,7 +32,7 @@ int64_t report_pace_take(struct report_pace *pace, unsigned per_hour, int64_t no
             count--;
     } while (!atomic_compare_exchange_weak(&pace->hour_and_count, &word, base << 32 | (count + 1)));
     *out_is_first = count == per_hour;
-    if (count < per_hour)
+    if (per_hour == 0 || count < per_hour) /* 0: without a cap */
         return now_s;
     atomic_fetch_add(&pace->put_off, 1);
     /* Spread over its hour, or each hour would begin with a burst. */

@@ -19,7 +19,7 @@ struct report_pace {
 };
 
 /* When a report that is made now may be sent (wall s). *out_is_first: it is the first
- * for which this hour has no room. */
+ * for which this hour has no room. `per_hour` 0: no cap. */
 int64_t report_pace_take(struct report_pace *pace, unsigned per_hour, int64_t now_s,
                          bool *out_is_first);
 
