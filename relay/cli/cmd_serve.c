@@ -5,6 +5,20 @@
 #include "relay/cli/notify.h"
 #include "relay/engine.h"
 
+#include <sched.h>
+
+/* A thread that is woken waits for its turn instead of pushing another one off its
+ * processor: fewer switches, and commits that carry more messages, when all processors
+ * are busy; the same when they are not. A policy that was given to us stays. The
+ * packaged unit forbids the call and sets the policy itself. */
+static void choose_scheduling(void)
+{
+    const struct sched_param none = { .sched_priority = 0 };
+
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 static void tell(void *arg, enum conf_severity severity, const char *file, unsigned line,
                  const char *what, const char *fix)
 {
@@ -54,6 +68,7 @@ int cmd_serve(const char *conf_file, int argc, char **argv)
         return cmd_misuse("serve", "serve takes no argument \"%s\"", argv[1]);
     if (conf_read(conf_file, tell, NULL, &options.conf))
         return cmd_fail(EX_CONFIG, "not started: mend the configuration first");
+    choose_scheduling();
     err = engine_serve(&options, &fault);
     conf_unref(&options.conf);
     return err ? cmd_fail(start_code(err), "%s", fault.text) : EX_OK;
