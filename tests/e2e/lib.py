@@ -87,10 +87,18 @@ def main():
     sys.exit(0)  # the lines above are the verdict
 
 
+_given = set()
+
+
 def free_port(host="127.0.0.1"):
-    with socket.socket() as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    """Never the same twice: the system may hand out again what nobody listens on yet."""
+    while True:
+        with socket.socket() as s:
+            s.bind((host, 0))
+            port = s.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def common_port(hosts):
