@@ -58,9 +58,21 @@ def attach(stack, pid, where):
 
 
 def wakeups(log):
-    """Every return from a system call that waited: shown in one line, or as resumed."""
-    return [line for line in log.splitlines()
-            if re.search(rf"<\.\.\. {BLOCKING} resumed", line) or re.search(r"\b(epoll_wait|epoll_pwait|poll|ppoll|restart_syscall)\(.*\) += ", line)]
+    """Every return from a system call that waited: shown in one line, or as resumed. A call
+    that is resumed because strace showed another thread's in between did not wait: a read
+    of a wake-up descriptor never does, a futex only when it says WAIT and was not too late."""
+    begun, found = {}, []
+    for line in log.splitlines():
+        thread, _, call = line.partition(" ")
+        if "unfinished" in call:
+            begun[thread] = call
+        is_wait = re.search(r"\b(epoll_wait|epoll_pwait|poll|ppoll|restart_syscall)\(.*\) += ", call)
+        if again := re.search(rf"<\.\.\. {BLOCKING} resumed", call):
+            what = begun.get(thread, "")
+            is_wait = "FUTEX_WAIT" in what and "EAGAIN" not in call if "futex" in again[0] else "read" not in again[0]
+        if is_wait:
+            found.append(line)
+    return found
 
 
 @case("the service manager hears of the start, of life, and of the end", plain_only=True)
