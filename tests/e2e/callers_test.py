@@ -7,8 +7,6 @@ mounts of its own: there /usr/sbin/sendmail is ours and /etc, /run and the spool
 copies, so that cron, at and mdadm run as they are. sendmail_test.py has the same
 callers' words alone, and everything else about sendmail(1).
 """
-import atexit
-import contextlib
 import ctypes
 import dataclasses
 import email
@@ -123,15 +121,7 @@ sendmail {{ {paths} }}
         return sorted(f.name for f in self.drop.iterdir())
 
 
-_shared = []
-
-
-def rig():
-    if not _shared:
-        stack = contextlib.ExitStack()
-        atexit.register(stack.close)
-        _shared.append(Rig(stack))
-    return _shared[0]
+rig = lib.shared(Rig)
 
 
 def needs(program):

@@ -3,8 +3,6 @@
 What a client is given as a file has to arrive byte by byte behind the fields
 that were added on top; what a client writes itself is compared by its text.
 """
-import atexit
-import contextlib
 import email
 import email.message
 import email.policy
@@ -31,15 +29,7 @@ class Rig:
         self.starttls, self.implicit = self.relay.submission, self.relay.submissions
 
 
-_shared = []
-
-
-def rig():
-    if not _shared:
-        stack = contextlib.ExitStack()
-        atexit.register(stack.close)
-        _shared.append(Rig(stack))
-    return _shared[0]
+rig = lib.shared(Rig)
 
 
 def needs(program):

@@ -5,6 +5,7 @@ and ends with the test. Nothing sleeps where an event can be awaited: wait_for()
 polls a fact with a deadline. Run a script alone with
   WAYPOST=build-test/relay/waypost SCRATCH=$(mktemp -d) /usr/bin/python3 tests/e2e/NAME_test.py [CASE...]
 """
+import atexit
 import contextlib
 import json
 import os
@@ -85,6 +86,20 @@ def main():
             traceback.print_exc(file=sys.stdout)
             print(f"FAILED {name}: {type(why).__name__} {str(why)[:300]!r}", flush=True)
     sys.exit(0)  # the lines above are the verdict
+
+
+def shared(make):
+    """A function that gives one and the same make(stack) to all cases of a script."""
+    made = []
+
+    def get():
+        if not made:
+            stack = contextlib.ExitStack()
+            atexit.register(stack.close)
+            made.append(make(stack))
+        return made[0]
+
+    return get
 
 
 _given = set()

@@ -3,9 +3,7 @@
 Most cases share one relay: nothing that they do to it outlives the case. It
 trusts 127.0.0.2 and nobody else, so that an ordinary client here is a stranger.
 """
-import atexit
 import base64
-import contextlib
 import email
 import email.policy
 import hashlib
@@ -44,15 +42,7 @@ route "all"       {{ relay = {{"{self.hop.address}"}}  tls = none }}''', users=U
                         f"{subject!r} at the next hop")
 
 
-_shared = []
-
-
-def rig():
-    if not _shared:
-        stack = contextlib.ExitStack()
-        atexit.register(stack.close)
-        _shared.append(Rig(stack))
-    return _shared[0]
+rig = lib.shared(Rig)
 
 
 def token(name="t"):
