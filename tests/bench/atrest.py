@@ -45,9 +45,9 @@ def accept_backlog(peer, shape, sink, generator, seconds, disk, result):
     load = generator.run(peer.ports["plain"], messages, shape.per_connection, False, seconds)
     accepted = time.monotonic()
     cpu_accept = group.cpu_seconds() - cpu
-    rates = work.rates(load, {**sink.stat(), "last_at": 0}, before)
-    for key in ("accept", "p50_ms", "p99_ms", "generator_cpu", "sink_cpu", "generator_cpu_s_1000",
-                "sink_cpu_s_1000"):
+    rates = work.rates(load, {**sink.stat(), "last_at": 0}, before, generator.threads)
+    for key in ("accept", "p50_ms", "p99_ms", "generator_cpu", "generator_threads", "sink_cpu",
+                "generator_cpu_s_1000", "sink_cpu_s_1000"):
         result[key] = rates[key]
     result["cpu_s_1000"] = cpu_accept * 1000 / messages
     result["others"] = clock.others(result, messages, cpu_accept)

@@ -65,6 +65,12 @@ def limit(cores, crypto, runs, per_message_handshake):
     return cores / cost
 
 
+def crypto_line(crypto):
+    return (f"one RSA-2048 signature {crypto['sign_s'] * 1e6:.0f} us, the server's side of a "
+            f"handshake {crypto['server_handshake_s'] * 1e6:.0f} us: medians of what was measured "
+            "before each turn\n")
+
+
 # ---- tables ----
 
 RELAY_HEAD = ("", "messages", "accept/s", "end to end/s", "of wire", "CPU s/1000", "p50/p99 ms",
@@ -162,7 +168,8 @@ def faults(shape_name, by_peer, wire):
     if max(median(runs, "others") for runs in by_peer.values()) > 0.15:
         found.append("other programs were busy on this machine: believe CPU s/1000, not rates")
     for name, runs in by_peer.items():
-        if max(median(runs, "generator_cpu"), median(runs, "sink_cpu")) > 0.9:
+        generator = median(runs, "generator_cpu") / runs[0]["generator_threads"]
+        if max(generator, median(runs, "sink_cpu")) > 0.9:
             found.append(f"with {name} the generator or the sink is the limit")
         known = KNOWN_SHARES.get(shape_name, {}).get(name)
         got = share(shape_name, runs, wire)
@@ -181,7 +188,7 @@ def remarks(by_peer, peers_of, submission):
     return text
 
 
-def render(shape, wire, by_peer, limit_per_s, peers_of):
+def render(shape, wire, by_peer, limit_per_s, crypto, peers_of):
     is_backlog = shape.name == "backlog"
     row = backlog_row if is_backlog else relay_row
     lines = [BACKLOG_HEAD if is_backlog else RELAY_HEAD]
@@ -196,7 +203,8 @@ def render(shape, wire, by_peer, limit_per_s, peers_of):
             f"{NAMES[key]} 1/{value:.1f}" if key == "cpu" else f"{NAMES[key]} {value:.2f} x"
             for key, value in ratio.items()) + "\n"
     if limit_per_s:
-        text += f"limit of signature, handshake, generator and sink: {limit_per_s:.0f}/s\n"
+        text += (f"limit of signature, handshake, generator and sink: {limit_per_s:.0f}/s; "
+                 f"{crypto_line(crypto)}")
     text += floor_lines(floors(shape.name, by_peer, limit_per_s))
     return text + "".join(f"fault of the bench: {fault}\n"
                           for fault in faults(shape.name, by_peer, wire))

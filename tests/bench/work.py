@@ -119,7 +119,7 @@ def check_arrival(got, messages, shape, generator, name):
         raise Failure(f"{name}, {shape.title}: " + ", ".join(wrong))
 
 
-def rates(load, got, before):
+def rates(load, got, before, threads):
     seconds = load["ended_at"] - load["began_at"]
     whole = max(got["last_at"], load["ended_at"]) - load["began_at"]
     thousand = load["accepted"] / 1000
@@ -129,6 +129,7 @@ def rates(load, got, before):
         "p50_ms": load["p50_ms"],
         "p99_ms": load["p99_ms"],
         "generator_cpu": load["cpu_s"] / seconds,
+        "generator_threads": threads,
         "sink_cpu": (got["cpu_s"] - before["cpu_s"]) / whole,
         "generator_cpu_s_1000": load["cpu_s"] / thousand,
         "sink_cpu_s_1000": (got["cpu_s"] - before["cpu_s"]) / thousand,
@@ -170,7 +171,7 @@ def run_wire(shape, sink, generator, seconds):
     before, clock = sink.reset(), Clock()
     load = generator.run(sink.port, shape.messages, shape.per_connection, False, seconds)
     sink.wait(shape.messages, 10)
-    result = rates(load, sink.stat(), before)
+    result = rates(load, sink.stat(), before, generator.threads)
     result["others"] = clock.others(result, shape.messages, 0)
     return result
 
@@ -192,7 +193,7 @@ def run_peer(peer, shape, sink, generator, seconds, disk):
         load = generator.run(port, messages, shape.per_connection, encrypted, seconds)
         sink.wait(messages, seconds)
         time.sleep(1.0)  # what the relay still has to tidy up is its cost too
-        result = rates(load, sink.stat(), before)
+        result = rates(load, sink.stat(), before, generator.threads)
         cpu = peer.group.cpu_seconds() - cpu
         result["cpu_s_1000"] = cpu * 1000 / messages
         result["others"] = clock.others(result, messages, cpu)
