@@ -15,6 +15,7 @@
 
 /* A message that is re-encoded has two bodies for a while, both under its id. */
 #define NAMES_PER_ID 1000 /* a copy for each host that lacks 8BITMIME, at once */
+#define WRITE_STEP ((uint64_t)1024 * 1024)
 #define GATHER                                                                                     \
     (BODY_WINDOW - (size_t)16 * 1024) /* between two writes to a file, and a piece more */
 
@@ -24,7 +25,9 @@ struct body_writer {
     struct buf memory; /* all of it, or what is not in the file yet */
     size_t keep;       /* in memory at most */
     uint64_t size;
-    int fd; /* -1: no file */
+    int fd;           /* -1: no file */
+    uint64_t written; /* to the file */
+    uint64_t started; /* of it, on its way to the disk */
     char file[MSGID_TEXT + 5];
     bool failed; /* the file is not whole: never seal it */
 };
@@ -76,12 +79,40 @@ static enum err create_file(struct body_writer *writer, struct fault *fault)
     return rc;
 }
 
+/* A large file goes to the disk while it arrives, a step at a time and the step
+ * before it first: the sync at its end has little left to write then, and what
+ * others sync meanwhile, small mail's commits above all, does not queue behind it.
+ * An error of the disk is told once, here or at that sync: so it counts here too. */
+static enum err start_writing(struct body_writer *writer, struct fault *fault)
+{
+    uint64_t len = writer->written - writer->started;
+    int rc = 0;
+
+    if (len < WRITE_STEP)
+        return ERR_OK;
+    if (writer->started >= WRITE_STEP)
+        rc = sync_file_range(writer->fd, (off64_t)(writer->started - WRITE_STEP), WRITE_STEP,
+                             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                 SYNC_FILE_RANGE_WAIT_AFTER);
+    if (!rc)
+        rc = sync_file_range(writer->fd, (off64_t)writer->started, (off64_t)len,
+                             SYNC_FILE_RANGE_WRITE);
+    writer->started = writer->written;
+    if (!rc || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)
+        return ERR_OK; /* a file system that cannot: then all of it waits for the sync */
+    writer->failed = true;
+    return fault_errno(fault, errno, "cannot write the message body %s/%s", writer->folder,
+                       writer->file);
+}
+
 enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
 {
+    enum err rc = ERR_OK;
+
     if (!writer->folder || writer->memory.len == 0)
         return ERR_OK;
     if (writer->fd < 0) {
-        enum err rc = create_file(writer, fault);
+        rc = create_file(writer, fault);
         if (rc)
             return rc;
     }
@@ -94,8 +125,12 @@ enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
             return fault_errno(fault, errno, "cannot write the message body %s/%s", writer->folder,
                                writer->file);
         }
+        writer->written += (uint64_t)n;
         buf_consume(&writer->memory, (size_t)n);
     }
+    rc = start_writing(writer, fault);
+    if (rc)
+        return rc;
     /* What it gathered before it had a file was more than it needs from now on. */
     if (writer->keep > GATHER)
         writer->keep = GATHER;
