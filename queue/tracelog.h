@@ -38,5 +38,9 @@ uint64_t tracelog_lost(const struct tracelog *log);  /* hops that could not be w
 typedef bool tracelog_fn(void *arg, const struct hop *hop); /* false stops */
 enum err tracelog_find(const char *folder, struct str handle, size_t max_messages, tracelog_fn *fn,
                        void *arg, struct fault *fault);
+/* The same, of messages only that `user` handed in (as their arrival's hop has it): the
+ * newest `max_messages` of those, however many of others' are newer. */
+enum err tracelog_find_own(const char *folder, struct str user, struct str handle,
+                           size_t max_messages, tracelog_fn *fn, void *arg, struct fault *fault);
 
 #endif

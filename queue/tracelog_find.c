@@ -5,6 +5,10 @@
  * First the handle is turned into message ids, newest segment first; then
  * every segment is asked for the hops of those ids, oldest first. Segments may
  * vanish in between: what is gone is simply not found.
+ *
+ * Whose a message is says the hop of its arrival, which stands in the segment
+ * that knows the handle or in an older one. It is asked for before the message
+ * counts: a crowd of others' newer messages must not hide the older own one.
  */
 #include "queue/tracelog.h"
 #include "queue/tracelog_segment.h"
@@ -19,13 +23,19 @@
 
 /* A segment mapped, with its index, or one made on the spot. */
 struct opened {
+    bool is_there;
     struct str log, index; /* mapped */
     struct buf made;
     struct segment_view view;
 };
 
 struct search {
+    const char *folder;
+    uint64_t *numbers;      /* of the segments, ascending */
+    struct opened **opened; /* of each, once it is asked */
+    size_t segment_count;
     struct str handle;
+    struct str user;        /* who handed the messages in; empty: anybody */
     struct msgid low, high; /* range of ids that the handle may be a prefix of */
     bool is_id, is_prefix;
     struct msgid *ids; /* what it leads to */
@@ -117,6 +127,8 @@ static bool segment_open(const char *folder, uint64_t number, struct opened *seg
 
 static void segment_close(struct opened *segment)
 {
+    if (!segment)
+        return;
     if (segment->index.at) {
         unmap(segment->index);
         unmap(segment->log);
@@ -124,16 +136,73 @@ static void segment_close(struct opened *segment)
         free((void *)(uintptr_t)segment->log.at);
         buf_clear(&segment->made);
     }
+    free(segment);
+}
+
+/* NULL: it is gone, or none of ours. */
+static struct opened *segment_at(struct search *search, size_t at)
+{
+    struct opened *segment = search->opened[at];
+
+    if (!segment) {
+        segment = mem_alloc(sizeof(*segment));
+        segment->is_there = segment_open(search->folder, search->numbers[at], segment);
+        search->opened[at] = segment;
+    }
+    return segment->is_there ? segment : NULL;
+}
+
+/* ---- whose it is -------------------------------------------------------------------------- */
+
+struct arrival_look {
+    const struct opened *segment;
+    const struct msgid *id;
+    struct str user;
+    bool is_known, is_own;
+};
+
+static bool look_at_arrival(void *arg, uint32_t offset)
+{
+    struct arrival_look *look = arg;
+    struct hop hop;
+    size_t next;
+
+    if (!segment_record(look->segment->log, offset, &hop, &next) || hop.stage != STAGE_RECEIVE ||
+        hop.side != HOP_IN || msgid_cmp(&hop.id, look->id) != 0)
+        return true;
+    look->is_known = true;
+    look->is_own = str_eq(hop.user, look->user);
+    return false;
+}
+
+/* `at`: a segment that has a hop of it; none of an older one is older than its arrival. */
+static bool is_own(struct search *search, size_t at, const struct msgid *id)
+{
+    struct arrival_look look = { .id = id, .user = search->user };
+    uint64_t key = segment_id_key(id);
+
+    if (search->user.len == 0)
+        return true;
+    for (size_t i = at + 1; i > 0 && !look.is_known; i--) {
+        look.segment = segment_at(search, i - 1);
+        if (look.segment)
+            segment_ids(&look.segment->view, key, key, look_at_arrival, &look);
+    }
+    return look.is_own;
 }
 
 /* ---- from the handle to ids ------------------------------------------------------------------ */
 
+static bool has_id(const struct search *search, const struct msgid *id)
+{
+    for (size_t i = 0; i < search->id_count; i++)
+        if (msgid_cmp(&search->ids[i], id) == 0)
+            return true;
+    return false;
+}
+
 static void add_id(struct search *search, const struct msgid *id)
 {
-    for (size_t i = 0; i < search->id_count; i++) {
-        if (msgid_cmp(&search->ids[i], id) == 0)
-            return;
-    }
     if (search->id_count < search->id_max)
         search->ids[search->id_count++] = *id;
 }
@@ -174,13 +243,16 @@ static bool learn_prefix(void *arg, uint32_t offset)
 }
 
 /* The newest ids of one segment should win: it is asked for all it has, and the
- * newest are kept. */
+ * newest are kept. An id may stand there for each of its hops. */
 static int newest_first(const void *a, const void *b) { return msgid_cmp(b, a); }
 
-static void learn(struct search *search, struct opened *segment)
+static void learn(struct search *search, size_t at)
 {
+    struct opened *segment = segment_at(search, at);
     struct search here = *search;
 
+    if (!segment)
+        return;
     here.segment = segment;
     here.id_max = segment->view.id_count + segment->view.text_count;
     here.ids = mem_alloc((here.id_max + 1) * sizeof(here.ids[0]));
@@ -191,8 +263,12 @@ static void learn(struct search *search, struct opened *segment)
     segment_texts(&segment->view, segment_text_key(search->handle), learn_text, &here);
     if (here.id_count > 1)
         qsort(here.ids, here.id_count, sizeof(here.ids[0]), newest_first);
-    for (size_t i = 0; i < here.id_count; i++)
-        add_id(search, &here.ids[i]);
+    for (size_t i = 0; i < here.id_count && search->id_count < search->id_max; i++) {
+        if (i > 0 && msgid_cmp(&here.ids[i], &here.ids[i - 1]) == 0)
+            continue;
+        if (!has_id(search, &here.ids[i]) && is_own(search, at, &here.ids[i]))
+            add_id(search, &here.ids[i]);
+    }
     free(here.ids);
 }
 
@@ -238,13 +314,9 @@ static int offset_order(const void *a, const void *b)
 
 static bool is_wanted(const struct search *search, const struct hop *hop)
 {
-    if (msgid_is_nil(&hop->id)) /* refused before it had an id */
-        return !search->is_id && carries(search, hop);
-    for (size_t i = 0; i < search->id_count; i++) {
-        if (msgid_cmp(&search->ids[i], &hop->id) == 0)
-            return true;
-    }
-    return false;
+    if (msgid_is_nil(&hop->id)) /* refused before it had an id: nobody's own */
+        return !search->is_id && search->user.len == 0 && carries(search, hop);
+    return has_id(search, &hop->id);
 }
 
 static bool show(struct search *search, struct opened *segment, tracelog_fn *fn, void *arg)
@@ -272,34 +344,59 @@ static bool show(struct search *search, struct opened *segment, tracelog_fn *fn,
     return more;
 }
 
-enum err tracelog_find(const char *folder, struct str handle, size_t max_messages, tracelog_fn *fn,
-                       void *arg, struct fault *fault)
+/* The newest segment first, until there are as many as are wanted. */
+static void find_ids(struct search *search)
 {
-    struct search search = { .handle = segment_text(handle), .id_max = max_messages };
-    struct opened segment;
-    uint64_t *numbers = NULL;
-    size_t count = 0;
-    enum err rc = segment_list(folder, &numbers, &count, fault);
+    size_t last = search->segment_count - 1;
+
+    parse_prefix(search);
+    if (search->is_id) {
+        if (is_own(search, last, &search->low))
+            add_id(search, &search->low);
+        return;
+    }
+    for (size_t i = last + 1; i > 0 && search->id_count < search->id_max; i--)
+        learn(search, i - 1);
+}
+
+static void show_all(struct search *search, tracelog_fn *fn, void *arg)
+{
+    bool more = true;
+
+    for (size_t i = 0; i < search->segment_count && more; i++)
+        if (segment_at(search, i))
+            more = show(search, search->opened[i], fn, arg);
+}
+
+enum err tracelog_find_own(const char *folder, struct str user, struct str handle,
+                           size_t max_messages, tracelog_fn *fn, void *arg, struct fault *fault)
+{
+    struct search search = {
+        .folder = folder,
+        .handle = segment_text(handle),
+        .user = user,
+        .id_max = max_messages,
+    };
+    enum err rc = segment_list(folder, &search.numbers, &search.segment_count, fault);
 
     if (rc)
         return rc;
     search.ids = mem_alloc((max_messages + 1) * sizeof(search.ids[0]));
-    parse_prefix(&search);
-    if (search.is_id)
-        add_id(&search, &search.low);
-    for (size_t i = count; i > 0 && !search.is_id && search.id_count < max_messages; i--) {
-        if (segment_open(folder, numbers[i - 1], &segment))
-            learn(&search, &segment);
-        segment_close(&segment);
-    }
-    bool more = true;
-    for (size_t i = 0; i < count && more; i++) {
-        if (segment_open(folder, numbers[i], &segment))
-            more = show(&search, &segment, fn, arg);
-        segment_close(&segment);
-    }
+    search.opened = mem_alloc((search.segment_count + 1) * sizeof(search.opened[0]));
+    if (search.segment_count > 0)
+        find_ids(&search);
+    show_all(&search, fn, arg);
+    for (size_t i = 0; i < search.segment_count; i++)
+        segment_close(search.opened[i]);
+    free(search.opened);
     free(search.ids);
     free(search.offsets);
-    free(numbers);
+    free(search.numbers);
     return ERR_OK;
+}
+
+enum err tracelog_find(const char *folder, struct str handle, size_t max_messages, tracelog_fn *fn,
+                       void *arg, struct fault *fault)
+{
+    return tracelog_find_own(folder, STR_EMPTY, handle, max_messages, fn, arg, fault);
 }

@@ -21,9 +21,7 @@ struct tracing {
     struct buf lines;
     bool is_cut;
     bool is_limited; /* only messages that `user` handed in */
-    char user[24];
-    struct msgid *own; /* those */
-    size_t own_count;
+    char user[24];   /* empty: of anybody */
     enum err err;
     struct fault fault;
 };
@@ -34,39 +32,16 @@ static void tracing_free(void *work)
 
     buf_clear(&tracing->lines);
     free(tracing->folder);
-    free(tracing->own);
     free(tracing);
 }
 
 /* ---- on a worker ---- */
-
-static bool is_own(const struct tracing *tracing, const struct msgid *id)
-{
-    for (size_t i = 0; i < tracing->own_count; i++)
-        if (msgid_cmp(&tracing->own[i], id) == 0)
-            return true;
-    return false;
-}
-
-/* The hop that tells of a message's arrival says who handed it in. */
-static bool find_own(void *arg, const struct hop *hop)
-{
-    struct tracing *tracing = arg;
-
-    if (hop->stage == STAGE_RECEIVE && hop->side == HOP_IN &&
-        str_eq(hop->user, str_of(tracing->user)) && tracing->own_count < tracing->max &&
-        !msgid_is_nil(&hop->id) && !is_own(tracing, &hop->id))
-        tracing->own[tracing->own_count++] = hop->id;
-    return true;
-}
 
 static bool add_hop(void *arg, const struct hop *hop)
 {
     struct tracing *tracing = arg;
     struct buf *lines = &tracing->lines;
 
-    if (tracing->is_limited && !is_own(tracing, &hop->id))
-        return true;
     if (atomic_load_explicit(&tracing->call->is_cancelled, memory_order_relaxed))
         return false;
     /* Every octet of a hop may become six as JSON; its keys take little. */
@@ -83,14 +58,8 @@ static void trace_run(struct job *job)
 {
     struct tracing *tracing = container_of(job, struct tracing, job);
 
-    if (tracing->is_limited) {
-        tracing->own = mem_alloc(tracing->max * sizeof(*tracing->own));
-        tracing->err = tracelog_find(tracing->folder, tracing->handle, tracing->max, find_own,
-                                     tracing, &tracing->fault);
-    }
-    if (!tracing->err)
-        tracing->err = tracelog_find(tracing->folder, tracing->handle, tracing->max, add_hop,
-                                     tracing, &tracing->fault);
+    tracing->err = tracelog_find_own(tracing->folder, str_of(tracing->user), tracing->handle,
+                                     tracing->max, add_hop, tracing, &tracing->fault);
 }
 
 /* ---- back on the loop ---- */
@@ -138,7 +107,8 @@ void api_trace(struct call *call)
         return;
     tracing->max = (size_t)max;
     tracing->is_limited = call->is_limited;
-    str_copy(tracing->user, sizeof(tracing->user), str_of(call->user));
+    if (call->is_limited)
+        str_copy(tracing->user, sizeof(tracing->user), str_of(call->user));
     tracing->folder = str_dup(str_of(call->api->options.trace_folder));
     tracing->job =
         (struct job){ .run = trace_run, .done = trace_done, .reply_to = &call->api->post->box };

@@ -587,6 +587,11 @@ def mailq(stack):
     assert "you@x.test" in run(*cli, "queue", "list").stdout and "me@x.test" not in run(*cli, "queue", "list").stdout
     assert run(*cli, "trace", "c@x.test").returncode == 0
     assert run(*cli, "trace", "a@x.test", check=False).returncode == 1
+    for _ in range(12):  # others' newer mail to the same address does not hide the own
+        assert rig.call("sendmail", "-i", "-f", "me@x.test", "c@x.test", text=text("crowd")).returncode == 0
+    wait_for(lambda: rig.call("mailq").stdout.count(b"mailbox busy") >= 14, what="the crowd's reasons")
+    found = run(*cli, "trace", "--json", "c@x.test")
+    assert found.returncode == 0 and "you@x.test" in found.stdout and "me@x.test" not in found.stdout, found
     mine = [r["id"] for r in rows if r["sender"] == "me@x.test"][0]
     assert run(*cli, "queue", "show", mine, check=False).returncode != 0
     assert run(*cli, "queue", "show", "--content", mine, check=False).returncode != 0

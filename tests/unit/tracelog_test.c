@@ -270,6 +270,74 @@ static void a_lost_index_is_made_anew(void **state)
     rig_remove(folder);
 }
 
+static struct msgid put_from(struct tracelog *log, uint32_t n, const char *user, const char *to)
+{
+    struct hop hop = { .id = number_id(n),
+                       .began_us = NOW * 1000000LL,
+                       .ended_us = NOW * 1000000LL,
+                       .side = HOP_IN,
+                       .stage = STAGE_RECEIVE,
+                       .user = str_of(user),
+                       .recipient = str_of(to) };
+
+    put(log, &hop);
+    return hop.id;
+}
+
+static void put_settled(struct tracelog *log, const struct msgid *id, const char *to)
+{
+    struct hop hop = { .id = *id,
+                       .began_us = NOW * 1000000LL,
+                       .ended_us = NOW * 1000000LL,
+                       .side = HOP_OUT,
+                       .stage = STAGE_SETTLE,
+                       .recipient = str_of(to) };
+
+    put(log, &hop);
+}
+
+static struct seen find_own(const char *folder, const char *user, struct str handle, size_t max)
+{
+    struct seen seen = { 0 };
+    struct fault fault;
+
+    assert_int_equal(tracelog_find_own(folder, str_of(user), handle, max, see, &seen, &fault),
+                     ERR_OK);
+    return seen;
+}
+
+static void own_messages_are_found_behind_newer_ones_of_others(void **state)
+{
+    const char *to = "list@there.test";
+    struct msgid own[3], other;
+    char folder[256], text[MSGID_TEXT + 1];
+    struct seen seen;
+    (void)state;
+    rig_folder(folder, sizeof(folder));
+    struct tracelog *log = open_log(folder, 2 * 1024 * 1024, 86400 * 365);
+
+    for (uint32_t n = 0; n < 3; n++)
+        own[n] = put_from(log, n + 1, "uid:7", to);
+    for (uint32_t n = 10; n < 4000; n++) /* over several segments */
+        other = put_from(log, n, "uid:8", to);
+    put_settled(log, &own[0], to); /* far from its arrival */
+    tracelog_idle(log);
+    assert_int_equal(find(folder, to, 2).messages, 2);
+    seen = find_own(folder, "uid:7", str_of(to), 10);
+    assert_int_equal(seen.count, 4);
+    assert_int_equal(msgid_cmp(&seen.last, &own[0]), 0);
+    seen = find_own(folder, "uid:7", str_of(to), 2);
+    assert_int_equal(seen.messages, 3); /* 1 and 3, and 1 again: its later hop stands last */
+    assert_int_equal(find_own(folder, "uid:9", str_of(to), 10).count, 0);
+    msgid_print(&own[0], text);
+    assert_int_equal(find_own(folder, "uid:7", str_of(text), 10).count, 2);
+    msgid_print(&other, text);
+    assert_int_equal(find_own(folder, "uid:7", str_of(text), 10).count, 0);
+    assert_int_equal(find_own(folder, "uid:8", str_of(text), 10).count, 1);
+    tracelog_close(&log);
+    rig_remove(folder);
+}
+
 struct reading {
     char folder[256];
     atomic_bool stop;
@@ -320,6 +388,7 @@ int main(void)
         cmocka_unit_test(a_recipient_leads_to_the_newest_messages),
         cmocka_unit_test(a_refused_recipient_is_found_without_an_id),
         cmocka_unit_test(a_lost_index_is_made_anew),
+        cmocka_unit_test(own_messages_are_found_behind_newer_ones_of_others),
         cmocka_unit_test(reading_while_writing),
     };
 
