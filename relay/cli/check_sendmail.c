@@ -32,7 +32,7 @@ static void check_mode(struct checking *c, const char *path, const struct stat *
     if (!S_ISDIR(st->st_mode))
         check_report_add(c->report, CONF_ERROR, c->top, "name a folder",
                          "%s: sendmail drop is not a folder", path);
-    else if (geteuid() != 0 && st->st_uid != geteuid())
+    else if (st->st_uid != geteuid())
         check_report_add(c->report, CONF_WARNING, c->top, "chown it to the relay's user",
                          "%s: the drop folder is not the relay's: what lies in it is not taken",
                          path);

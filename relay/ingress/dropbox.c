@@ -162,10 +162,14 @@ static void make_folder(const char *path)
     umask(mask);
 }
 
-/* Anybody could put another file in the place of one that was checked. */
+/* The sticky bit keeps users from each other's files, but not the folder's owner from any:
+ * he could take mail away, hold it back for a better moment, give a file that was taken a
+ * new name, so that it is taken again and again, or, without the setgid bit, lend a file
+ * of somebody else's the name of a message. So the owner is one who can do all that
+ * anyway: we, or root. */
 static bool is_safe(const struct stat *st)
 {
-    return (st->st_uid == geteuid() || geteuid() == 0) &&
+    return (st->st_uid == geteuid() || st->st_uid == 0) &&
            (!(st->st_mode & (S_IWGRP | S_IWOTH)) || (st->st_mode & S_ISVTX));
 }
 

@@ -718,6 +718,29 @@ def folder(stack):
     assert len(rig.hop.messages) == 2
 
 
+@case("a drop folder that belongs to somebody else is not used, also by a relay of root's")
+def foreign_folder(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack)
+    rig.relay.stop()
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("kept")).returncode == 0
+    os.chown(rig.drop, NOBODY, NOBODY)
+    rig.drop.chmod(0o3733)
+    checked = run(lib.WAYPOST, "-c", rig.relay.conf, "check", check=False)
+    assert "the drop folder is not the relay's" in checked.stdout + checked.stderr, checked
+    rig.relay.start()
+    wait_for(lambda: "is not safe: it has to be ours" in rig.relay.log_text(), what=lambda: rig.relay.log_text())
+    rig.relay.stop()
+    assert len(rig.dropped()) == 1 and rig.hop.messages == [], rig.dropped()
+    os.chown(rig.drop, 0, 0)
+    rig.drop.chmod(0o3733)
+    os.chown(rig.drop / rig.dropped()[0], 0, 0)
+    rig.relay.start()
+    rig.wait("kept")
+    assert rig.relay.stop() == 0
+
+
 @case("a file that is found again after a crash is not sent twice")
 def found_again(stack):
     rig = Rig(stack, script={"mail": "451 4.7.1 later"}, start=False,
