@@ -272,6 +272,19 @@ static enum err put_slices(struct lmdb *l, struct settling *s, struct fault *fau
     return rc;
 }
 
+/* Looks passed over the message while it was out: what else of it is queued in
+ * this lane, maybe due by now, has to be found again. */
+static void tell_rest(struct lmdb *l, const struct settling *s)
+{
+    struct str lane = str_of(s->settlement->claim->lane);
+
+    for (size_t i = 0; i < s->envelope.recipient_count; i++) {
+        const struct recipient *r = &s->envelope.recipients[i];
+        if (r->state == RECIPIENT_QUEUED && str_eq(r->lane, lane))
+            batch_due(l, lane, r->due_at);
+    }
+}
+
 static enum err write_settled(struct lmdb *l, struct settling *s, struct fault *fault)
 {
     bool has_entries = !s->part || s->part->indexed;
@@ -283,6 +296,7 @@ static enum err write_settled(struct lmdb *l, struct settling *s, struct fault *
         l->batch.state.queued_bytes -= cost_of(&s->envelope, &s->content);
     } else {
         rc = put_slices(l, s, fault);
+        tell_rest(l, s);
     }
     if (!rc && has_entries)
         rc = apply_keys(l, &s->envelope, s->before, s->before_count, fault);

@@ -260,8 +260,8 @@ static size_t without_leased(struct lmdb *l, struct part *mine, uint32_t *indexe
             if (!is_theirs)
                 indexes[kept++] = indexes[i];
         }
-        if (kept < count && !part->blocked)
-            part->blocked = str_dup(str_make(mine->lane->name, mine->lane->name_len));
+        if (kept < count)
+            part_block(part, mine->lane);
         count = kept;
     }
     return count;

@@ -169,18 +169,33 @@ void part_forget(struct lmdb *l, struct part *part)
     message_unref(&part->message);
 }
 
-/* Somebody found recipients due in another lane that this lease still held. */
+/* It found recipients due that this lease, of another lane, still has. */
+void part_block(struct part *part, const struct lane *lane)
+{
+    struct blocked *blocked = part->blocked;
+
+    while (blocked && strcmp(blocked->lane, lane->name) != 0)
+        blocked = blocked->next;
+    if (blocked)
+        return;
+    blocked = mem_alloc(sizeof(*blocked) + lane->name_len + 1);
+    memcpy(blocked->lane, lane->name, lane->name_len);
+    blocked->next = part->blocked;
+    part->blocked = blocked;
+}
+
 void part_unblock(struct lmdb *l, struct part *part)
 {
-    if (!part->blocked)
-        return;
-    struct lane *lane = index_lane(l, str_of(part->blocked), false);
-    if (lane) {
-        index_add(l, lane, part->due_at);
-        index_tell(l, lane);
+    while (part->blocked) {
+        struct blocked *blocked = part->blocked;
+        struct lane *lane = index_lane(l, str_of(blocked->lane), false);
+        if (lane) {
+            index_add(l, lane, part->due_at);
+            index_tell(l, lane);
+        }
+        part->blocked = blocked->next;
+        free(blocked);
     }
-    free(part->blocked);
-    part->blocked = NULL;
 }
 
 void part_free(struct lmdb *l, struct part *part)

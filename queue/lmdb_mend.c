@@ -73,9 +73,12 @@ static enum err mend_entry(struct lmdb *l, const struct mending *m, struct fault
         keys = lmdb_due_keys(&envelope, &l->batch.arena, &count);
     if (rc == ERR_CORRUPT || rc == ERR_VERSION)
         batch_quarantine(l, &m->part->id, fault->text);
+    /* Looks pass over the message meanwhile, also over its other entries. */
+    for (size_t i = 0; !rc && i < count; i++)
+        if (str_eq(keys[i].lane, key.lane))
+            batch_due(l, key.lane, keys[i].due_at);
     if (!rc && lmdb_due_has(keys, count, key)) {
         rc = mend_content(l, &m->part->id, &envelope, &content, fault);
-        batch_due(l, key.lane, key.due_at);
     } else if (!rc || rc == ERR_CORRUPT || rc == ERR_VERSION || rc == ERR_NOT_FOUND) {
         gone = mdb_del(l->batch.txn, l->dbi_due, &at, NULL);
         rc = gone && gone != MDB_NOTFOUND ? lmdb_fault(fault, gone, "cannot mend the index")

@@ -34,6 +34,12 @@ enum part_state {
     PART_MENDING, /* the writer is looking at a bad index entry or record */
 };
 
+/* A lane that found recipients which a lease in another lane still has. */
+struct blocked {
+    struct blocked *next;
+    char lane[];
+};
+
 /* The recipients of one message in one lane, while memory knows of them. */
 struct part {
     struct msgid id;
@@ -48,7 +54,7 @@ struct part {
     uint32_t *indexes; /* LEASED: the recipients */
     size_t count;
     size_t bytes;               /* counted in window_bytes */
-    char *blocked;              /* a lane that waits for this lease to end, or NULL */
+    struct blocked *blocked;    /* lanes that wait for this lease to end */
     struct part *next_same_id;  /* other lanes of the message; chained from the hashed one */
     struct part *prev, *next;   /* WINDOW: in its bucket */
     struct part *older, *newer; /* not indexed: in order of acceptance */
@@ -267,6 +273,7 @@ bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, siz
 void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW */
 void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */
 void part_forget(struct lmdb *l, struct part *part); /* it is indexed: the message can go */
+void part_block(struct part *part, const struct lane *lane); /* to be told when its lease ends */
 void part_unblock(struct lmdb *l, struct part *part);
 bool index_corrupt(struct lmdb *l, const struct msgid *id); /* false: known already */
 void index_mended(struct lmdb *l, const struct msgid *id);

@@ -5,6 +5,7 @@
 #include "store_rig.h"
 
 #include "queue/store_rules.h"
+#include "relay/mail/addr.h"
 
 #define LANE "direct/there.test"
 #define TO "b@there.test " LANE
@@ -696,6 +697,111 @@ static void watchers_hear_of_due_mail(struct rig *rig)
     assert_string_equal(rig->told, "direct/a.test 0\n");
 }
 
+/* ---- two recipients of one message in one lane -------------------------------------- */
+
+static void settle_apart(struct rig *rig, int64_t first_due, int64_t second_due)
+{
+    rig_put(rig, "a@here.test", "1@there.test " LANE ",2@there.test " LANE);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    struct verdict verdicts[] = {
+        { .index = 0, .state = RECIPIENT_QUEUED, .due_at = first_due, .attempted = true },
+        { .index = 1, .state = RECIPIENT_QUEUED, .due_at = second_due, .attempted = true },
+    };
+    struct settlement settlement = { .claim = claim, .verdicts = verdicts, .verdict_count = 2 };
+    struct store_settle settle = { .request = rig_request(rig),
+                                   .settlements = &settlement,
+                                   .count = 1 };
+
+    store_settle(rig->store, &settle);
+    rig_wait(rig, &settle.request);
+    claim_free(&claim);
+    assert_int_equal(settle.request.err, ERR_OK);
+}
+
+static void ask_in_between(struct rig *rig)
+{
+    struct claim *claims = rig_claim(rig, LANE, 5);
+
+    if (claims)
+        store_unclaim(rig->store, &claims);
+}
+
+/* Backoff scatters them: the one becomes due while the other is under way. */
+static void due_while_the_other_is_out(struct rig *rig)
+{
+    settle_apart(rig, NOW + 10, NOW + 20);
+    rig_wall_s = NOW + 10;
+    struct claim *first = rig_claim(rig, LANE, 5);
+    assert_int_equal(first->count, 1);
+    rig_wall_s = NOW + 25;
+    ask_in_between(rig);
+    store_watch(rig->store, hear, rig);
+    rig->told[0] = '\0';
+    rig_settle(rig, first, RECIPIENT_DELIVERED, 0);
+    if (rig->is_lmdb)
+        assert_string_equal(rig->told, LANE " 20\n");
+    rig_deliver(rig, LANE);
+    assert_int_equal(rig_health(rig).messages, 0);
+}
+
+static void due_while_the_other_is_given_back(struct rig *rig)
+{
+    settle_apart(rig, NOW + 10, NOW + 20);
+    rig_wall_s = NOW + 10;
+    struct claim *first = rig_claim(rig, LANE, 5);
+    rig_wall_s = NOW + 25;
+    ask_in_between(rig);
+    store_unclaim(rig->store, &first);
+    first = rig_claim(rig, LANE, 5);
+    assert_int_equal(first->count, 2);
+    rig_settle(rig, first, RECIPIENT_DELIVERED, 0);
+}
+
+static void released_while_the_other_is_out(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@there.test " LANE ",2@there.test " LANE);
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("2@there.test") });
+    struct claim *first = rig_claim(rig, LANE, 5);
+    assert_int_equal(first->count, 1);
+    rig_change(rig, STORE_RELEASE, all);
+    ask_in_between(rig);
+    rig_settle(rig, first, RECIPIENT_DELIVERED, 0);
+    rig_deliver(rig, LANE);
+    assert_int_equal(rig_health(rig).messages, 0);
+}
+
+/* By their domain, while a claim of the common lane is out: two lanes wait for it. */
+static void reroute_apart(void *arg, const struct envelope *envelope,
+                          const struct recipient *recipient, char lane[LANE_MAX])
+{
+    struct str domain = addr_domain_of(recipient->address);
+
+    (void)arg;
+    (void)envelope;
+    snprintf(lane, LANE_MAX, "direct/" STR_FMT, STR_ARG(domain));
+}
+
+static void all_lanes_hear_when_a_lease_ends(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@x.test smart/*,2@y.test smart/*,3@z.test smart/*");
+    struct claim *claim = rig_claim(rig, "smart/*", 1);
+    struct store_change change = { .request = rig_request(rig),
+                                   .kind = STORE_REROUTE,
+                                   .filter = all,
+                                   .reroute = reroute_apart };
+
+    assert_int_equal(claim->count, 3);
+    store_change(rig->store, &change);
+    rig_wait(rig, &change.request);
+    assert_null(rig_claim(rig, "direct/x.test", 1));
+    assert_null(rig_claim(rig, "direct/y.test", 1));
+    assert_null(rig_claim(rig, "direct/z.test", 1));
+    store_unclaim(rig->store, &claim);
+    rig_deliver(rig, "direct/x.test");
+    rig_deliver(rig, "direct/y.test");
+    rig_deliver(rig, "direct/z.test");
+}
+
 static struct message *big_message(struct rig *rig)
 {
     struct message *message = rig_message(rig, "a@here.test", TO);
@@ -756,6 +862,10 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(filters_choose)                                                                              \
     X(lanes_come_by_name)                                                                          \
     X(watchers_hear_of_due_mail)                                                                   \
+    X(due_while_the_other_is_out)                                                                  \
+    X(due_while_the_other_is_given_back)                                                           \
+    X(released_while_the_other_is_out)                                                             \
+    X(all_lanes_hear_when_a_lease_ends)                                                            \
     X(quota_refuses_and_recovers)
 
 static void run(void (*behaviour)(struct rig *), bool is_lmdb, size_t window_bytes,
