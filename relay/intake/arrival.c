@@ -333,7 +333,12 @@ static void arrival_mend_and_make(struct arrival *arrival)
     }
 }
 
-static void follow_run(struct job *job) { arrival_follow(container_of(job, struct arrival, job)); }
+static void follow_run(struct job *job)
+{
+    struct arrival *arrival = container_of(job, struct arrival, job);
+
+    arrival->is_led = arrival_follow(arrival);
+}
 
 static void follow_done(struct job *job)
 {
@@ -343,6 +348,10 @@ static void follow_done(struct job *job)
     /* Nothing was promised yet, and whoever could say what From is allowed is gone. */
     if (arrival->aborted) {
         arrival_free(arrival);
+        return;
+    }
+    if (!arrival->is_led) {
+        arrival_post(arrival, POOL_DISK, follow_run, follow_done);
         return;
     }
     arrival_take_led(arrival);

@@ -47,8 +47,11 @@ struct arrival {
     struct reply refusal; /* code 0: none so far */
 
     /* finding out where local names lead */
-    struct local_result *led; /* one for each recipient; `found` NULL: not a local one */
-    uint64_t follow_ms;       /* when, by the loop's clock */
+    struct local_result *led;    /* one for each recipient; `found` NULL: not a local one */
+    size_t *led_slots, led_mask; /* recipients by address, index + 1: each name once */
+    size_t led_at, led_in_all;   /* how far it is; what they lead to */
+    bool is_led;
+    uint64_t follow_ms; /* when, by the loop's clock */
     enum locals_news news;
     struct str news_words;
 
@@ -79,7 +82,7 @@ void arrival_set_lanes(struct arrival *arrival);
 /* arrival_local.c: recipients of this machine's own become those that they lead to. */
 void arrival_qualify_sender(struct arrival *arrival);
 bool arrival_has_locals(const struct arrival *arrival);
-void arrival_follow(struct arrival *arrival);   /* blocks: on a worker */
+bool arrival_follow(struct arrival *arrival);   /* blocks: on a worker. False: there are more */
 void arrival_take_led(struct arrival *arrival); /* on the loop: the new recipients, and hops */
 
 /* arrival_make.c: seal, convert, sign; runs on a worker. refusal is set when it fails. */

@@ -42,53 +42,73 @@ bool arrival_has_locals(const struct arrival *arrival)
     return false;
 }
 
+/* Names looked up in one go. The machine's user database may take a millisecond for each,
+ * a home on another machine longer, and a dropped file may have fifty thousand: so the
+ * worker does some, and stands in line again behind what others want of it. */
+#define FOLLOW_AT_ONCE 50
+
 /* A dropped file may name one name fifty thousand times: each is followed once. */
-static size_t *slot_of(size_t *slots, size_t mask, const struct envelope *envelope, size_t index)
-{
-    struct str address = envelope->recipients[index].address;
-    size_t at = str_hash(address, 0) & mask;
-
-    while (slots[at] && !str_eq(envelope->recipients[slots[at] - 1].address, address))
-        at = (at + 1) & mask;
-    return &slots[at];
-}
-
-/* Ends when there are too many: arrival_take_led() refuses it then. */
-static void lead_all(struct arrival *arrival, const struct local_rules *rules)
+static size_t *slot_of(const struct arrival *arrival, size_t index)
 {
     const struct envelope *envelope = &arrival->message->envelope;
-    size_t count = envelope->recipient_count, size = 16, in_all = 0;
-    size_t *slots, *slot;
+    const size_t *slots = arrival->led_slots;
+    struct str address = envelope->recipients[index].address;
+    size_t at = str_hash(address, 0) & arrival->led_mask;
+
+    while (slots[at] && !str_eq(envelope->recipients[slots[at] - 1].address, address))
+        at = (at + 1) & arrival->led_mask;
+    return &arrival->led_slots[at];
+}
+
+static void lead_begin(struct arrival *arrival)
+{
+    size_t count = arrival->message->envelope.recipient_count, size = 16;
 
     while (size < 2 * count)
         size *= 2;
-    slots = mem_alloc(size * sizeof(*slots));
+    arrival->led_slots = arena_alloc(&arrival->arena, size * sizeof(*arrival->led_slots));
+    arrival->led_mask = size - 1;
     arrival->led = arena_alloc(&arrival->arena, (count + 1) * sizeof(*arrival->led));
-    for (size_t i = 0; i < count && in_all <= RECORD_RECIPIENTS_MAX; i++) {
+    arrival->news =
+        locals_refresh(arrival->locals, arrival->follow_ms, &arrival->arena, &arrival->news_words);
+}
+
+/* True: there are no more. Ends early when they lead to too many: arrival_take_led()
+ * refuses it then. */
+static bool lead_some(struct arrival *arrival, const struct local_rules *rules)
+{
+    const struct envelope *envelope = &arrival->message->envelope;
+
+    for (size_t followed = 0; followed < FOLLOW_AT_ONCE; arrival->led_at++) {
+        size_t i = arrival->led_at;
+        if (i == envelope->recipient_count || arrival->led_in_all > RECORD_RECIPIENTS_MAX)
+            return true;
         struct str address = envelope->recipients[i].address;
         if (!local_is_ours(rules, address))
             continue;
-        slot = slot_of(slots, size - 1, envelope, i);
+        size_t *slot = slot_of(arrival, i);
         if (*slot) {
             arrival->led[i] = arrival->led[*slot - 1];
         } else {
             *slot = i + 1;
             local_expand(rules, address, &arrival->arena, &arrival->led[i]);
+            followed++;
         }
-        in_all += arrival->led[i].count + 1;
+        arrival->led_in_all += arrival->led[i].count + 1;
     }
-    free(slots);
+    return false;
 }
 
-void arrival_follow(struct arrival *arrival)
+bool arrival_follow(struct arrival *arrival)
 {
     struct alias_table *table;
 
-    arrival->news =
-        locals_refresh(arrival->locals, arrival->follow_ms, &arrival->arena, &arrival->news_words);
+    if (!arrival->led)
+        lead_begin(arrival);
     struct local_rules rules = locals_rules(arrival->locals, true, &table);
-    lead_all(arrival, &rules);
+    bool is_all = lead_some(arrival, &rules);
     alias_unref(&table);
+    return is_all;
 }
 
 /* ---- hops ---- */

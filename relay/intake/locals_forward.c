@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define FORWARD_MAX ((size_t)64 * 1024)
+#define ENTRY_USUAL 2048
 #define ENTRY_MAX ((size_t)64 * 1024) /* of the user database */
 
 /* NULL why: nothing to say about it. */
@@ -73,16 +74,19 @@ static struct str read_text(int fd, char text[FORWARD_MAX])
     return str_make(text, len);
 }
 
-/* The path of a user's file, NULL: there is no such user, or no home. The room that this
- * needs is given back at once: one message may name thousands. */
+/* The path of a user's file, NULL: there is no such user, or no home. */
 static const char *path_of(struct str name, struct arena *arena, uid_t *out_uid)
 {
     struct passwd entry, *found = NULL;
-    char *room = mem_alloc(ENTRY_MAX), *login = str_dup(name);
+    char usual[ENTRY_USUAL], *room = NULL, *login = str_dup(name);
     const char *path = NULL;
 
-    if (getpwnam_r(login, &entry, room, ENTRY_MAX, &found) == 0 && found && entry.pw_dir &&
-        entry.pw_dir[0] == '/') {
+    int rc = getpwnam_r(login, &entry, usual, sizeof(usual), &found);
+    if (rc == ERANGE) {
+        room = mem_alloc(ENTRY_MAX);
+        rc = getpwnam_r(login, &entry, room, ENTRY_MAX, &found);
+    }
+    if (rc == 0 && found && entry.pw_dir && entry.pw_dir[0] == '/') {
         *out_uid = entry.pw_uid;
         path = arena_printf(arena, "%s/.forward", entry.pw_dir);
     }

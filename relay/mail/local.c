@@ -78,7 +78,7 @@ struct walk {
     struct arena *arena;
     struct str first; /* as asked for, for the words */
     struct local_found *found;
-    size_t count;
+    size_t count, cap;
     struct str *seen; /* names that were taken up */
     size_t seen_count, seen_cap;
     bool too_many;
@@ -118,6 +118,10 @@ static void found(struct walk *walk, struct str address, struct str by)
     if (walk->count == LOCAL_FOUND_MAX) {
         walk->too_many = true;
         return;
+    }
+    if (walk->count == walk->cap) { /* of fifty thousand names most lead to one address */
+        walk->cap = walk->cap ? walk->cap * 2 : 4;
+        walk->found = mem_realloc(walk->found, walk->cap * sizeof(*walk->found));
     }
     struct local_found *one = &walk->found[walk->count++];
     one->address = arena_str(walk->arena, address);
@@ -236,14 +240,14 @@ void local_expand(const struct local_rules *rules, struct str address, struct ar
 {
     struct walk walk = { .rules = rules, .arena = arena, .first = address, .remark = STR_EMPTY };
 
-    walk.found = mem_alloc(LOCAL_FOUND_MAX * sizeof(*walk.found));
     walk_name(&walk, addr_local_of(address), 1);
     if (walk.count == 0 && !walk.too_many)
         take_root(&walk, 1);
     if (walk.too_many)
         walk.count = 0;
     struct local_found *kept = arena_alloc(arena, (walk.count + 1) * sizeof(*kept));
-    memcpy(kept, walk.found, walk.count * sizeof(*kept));
+    if (walk.count > 0)
+        memcpy(kept, walk.found, walk.count * sizeof(*kept));
     *out_result = (struct local_result){
         .found = kept, .count = walk.count, .why = STR_EMPTY, .remark = walk.remark
     };

@@ -428,12 +428,87 @@ static void the_lane_of_the_rules_in_force(void **state)
     message_unref(&message);
 }
 
+/* ---- local names ---- */
+
+static const char *first_done;
+
+static void on_named_done(void *arg, const struct reply *reply)
+{
+    answers++;
+    said = *reply;
+    if (!first_done)
+        first_done = arg;
+}
+
+static struct arrival *to_local_names(unsigned count)
+{
+    struct arrival_facts facts = { .with = STR("LOCAL"), .is_submission = true };
+    struct envelope envelope;
+    struct arrival *arrival;
+    char name[32];
+
+    envelope_init(&envelope);
+    envelope.sender = STR("a@here.test");
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof(name), "nobody-%u", i);
+        (void)envelope_add(&envelope, str_of(name));
+    }
+    arrival = arrival_begin(intake, &envelope, &facts);
+    envelope_clear(&envelope);
+    feed(arrival, STR("Subject: x\r\n\r\nhi\r\n"), 100);
+    return arrival;
+}
+
+/* Each has to be looked up in the machine's user database: the worker that does it
+ * stands in line again after some of them. */
+static void a_crowd_of_names_lets_others_pass(void **state)
+{
+    struct locals_options locals_options = { .root = STR("ops@desk.test"),
+                                             .names = { .mailname = STR("here.test") },
+                                             .forward = true };
+    char crowd_name[] = "crowd", one_name[] = "one";
+    struct arrival_end end = { .has_8bit = false };
+    struct arrival *crowd, *one;
+    struct msgid crowd_id, one_id;
+    struct message *message;
+
+    (void)state;
+    options.locals = locals_new(&locals_options);
+    intake_set(intake, &options);
+    crowd = to_local_names(300);
+    one = to_local_names(1);
+    crowd_id = *arrival_id(crowd);
+    one_id = *arrival_id(one);
+    first_done = NULL;
+    arrival_end(crowd, &end, on_named_done, crowd_name);
+    arrival_end(one, &end, on_named_done, one_name);
+    for (unsigned i = 0; i < 5000 && answers < 2; i++) {
+        virtual_turn();
+        usleep(1000);
+    }
+    assert_int_equal(answers, 2);
+    assert_string_equal(first_done, "one");
+    message = stored(&one_id);
+    assert_true(str_eq(message->envelope.recipients[0].address, STR("ops@desk.test")));
+    message_unref(&message);
+    message = stored(&crowd_id); /* all of them lead to one address */
+    assert_int_equal(message->envelope.recipient_count, 1);
+    message_unref(&message);
+    locals_unref(&options.locals);
+    intake_set(intake, &options);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(header_and_body),         TEST(large_headers), TEST(side_file_bodies),
-        TEST(given_up_leaves_no_file), TEST(long_lines),    TEST(the_lane_of_the_rules_in_force),
+        TEST(header_and_body),
+        TEST(large_headers),
+        TEST(side_file_bodies),
+        TEST(given_up_leaves_no_file),
+        TEST(long_lines),
+        TEST(the_lane_of_the_rules_in_force),
+        TEST(a_crowd_of_names_lets_others_pass),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
