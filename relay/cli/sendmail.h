@@ -140,6 +140,19 @@ void sendmail_input_init(struct sendmail_input *input, struct sendmail_message *
 void sendmail_input_feed(struct sendmail_input *input, struct str piece);
 void sendmail_input_end(struct sendmail_input *input);
 
+/* sendmail_names.c: addresses, each once, in the order they came; what is added
+ * has to live as long as `arena`. */
+struct sendmail_names {
+    struct str *list;
+    size_t count, cap;
+    struct sendmail_name *known;
+};
+void sendmail_names_add(struct sendmail_names *names, struct str address, struct arena *arena);
+/* All that `away` has too, however it is written in capitals; nothing is added afterwards. */
+void sendmail_names_take_away(struct sendmail_names *from, const struct sendmail_names *away,
+                              struct arena *arena);
+void sendmail_names_clear(struct sendmail_names *names); /* the list stays */
+
 /* Sender, recipients, and the fields that only the caller's machine can add. */
 struct sendmail_author {
     const char *login, *full_name; /* of the calling user */

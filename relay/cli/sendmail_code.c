@@ -22,7 +22,8 @@ static const struct {
     [TROUBLE_NONE_FOUND] = { EX_NOINPUT, "put an address into To, Cc or Bcc" },
     [TROUBLE_ADDRESS] = { EX_DATAERR, "nothing was sent: correct or remove the address" },
     [TROUBLE_HEADER] = { EX_DATAERR, "nothing was sent: correct the header" },
-    [TROUBLE_TOO_LARGE] = { EX_DATAERR, "nothing was sent: limits message-size in waypost.conf" },
+    [TROUBLE_TOO_LARGE] = { EX_DATAERR, "nothing was sent: message-size and header-size of limits "
+                                        "in waypost.conf say how much may be" },
     [TROUBLE_REFUSED] = { EX_UNAVAILABLE, "nothing was sent" },
     [TROUBLE_DENIED] = { EX_NOPERM, "ask root" },
     [TROUBLE_INPUT] = { EX_IOERR, "nothing was sent" },

@@ -83,25 +83,8 @@ struct taking {
     const struct sendmail_wish *wish;
     struct sendmail_message *message;
     struct sendmail_fault *fault;
-    struct str *list; /* where to: recipients, or those to take away */
-    size_t count, cap;
+    struct sendmail_names names; /* what was taken */
 };
-
-static void add(struct taking *taking, struct str address)
-{
-    for (size_t i = 0; i < taking->count; i++)
-        if (str_eq(taking->list[i], address))
-            return;
-    if (taking->count == taking->cap) {
-        size_t cap = taking->cap ? taking->cap * 2 : 8;
-        struct str *grown = arena_alloc(&taking->message->arena, cap * sizeof(*grown));
-        if (taking->count)
-            memcpy(grown, taking->list, taking->count * sizeof(*grown));
-        taking->list = grown;
-        taking->cap = cap;
-    }
-    taking->list[taking->count++] = address;
-}
 
 /* As it is said in MAIL and RCPT; the relay completes and canonicalizes it. */
 static bool check_address(struct taking *taking, struct str address)
@@ -134,7 +117,8 @@ static bool take_mailbox(void *arg, const struct addr_mailbox *mailbox)
         spec = str_from(spec, 1);
     if (!check_address(taking, spec))
         return false;
-    add(taking, arena_str(&taking->message->arena, spec));
+    sendmail_names_add(&taking->names, arena_str(&taking->message->arena, spec),
+                       &taking->message->arena);
     return true;
 }
 
@@ -217,20 +201,6 @@ static void take_arguments(struct taking *taking, const struct sendmail_wish *wi
         take_list(taking, str_trim(str_of(wish->recipients[i])), "recipient");
 }
 
-static void take_away(struct taking *from, const struct taking *away)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < from->count; i++) {
-        bool is_away = false;
-        for (size_t j = 0; j < away->count; j++)
-            is_away = is_away || str_ieq(from->list[i], away->list[j]);
-        if (!is_away)
-            from->list[kept++] = from->list[i];
-    }
-    from->count = kept;
-}
-
 static void take_recipients(const struct sendmail_wish *wish, const struct sendmail_author *author,
                             struct sendmail_message *message, struct sendmail_fault *fault)
 {
@@ -241,17 +211,19 @@ static void take_recipients(const struct sendmail_wish *wish, const struct sendm
         extract(&taking, str_head(buf_view(&message->text), message->head_len));
         take_arguments(&arguments, wish);
         if (!author->extract_adds)
-            take_away(&taking, &arguments);
-        for (size_t i = 0; author->extract_adds && i < arguments.count; i++)
-            add(&taking, arguments.list[i]);
+            sendmail_names_take_away(&taking.names, &arguments.names, &message->arena);
+        for (size_t i = 0; author->extract_adds && i < arguments.names.count; i++)
+            sendmail_names_add(&taking.names, arguments.names.list[i], &message->arena);
     } else {
         take_arguments(&taking, wish);
     }
-    message->recipients = taking.list;
-    message->recipient_count = taking.count;
-    if (taking.count == 0 && wish->extract)
+    message->recipients = taking.names.list;
+    message->recipient_count = taking.names.count;
+    sendmail_names_clear(&arguments.names);
+    sendmail_names_clear(&taking.names);
+    if (taking.names.count == 0 && wish->extract)
         sendmail_fail(fault, TROUBLE_NONE_FOUND, "no recipient in To, Cc or Bcc");
-    else if (taking.count == 0)
+    else if (taking.names.count == 0)
         sendmail_fail(fault, TROUBLE_NO_RECIPIENTS, "no recipients");
 }
 
@@ -276,11 +248,12 @@ static void take_sender(const struct sendmail_wish *wish, const struct sendmail_
         return;
     }
     take_list(&taking, wish->sender, "sender");
-    if (!fault->trouble && taking.count != 1)
+    sendmail_names_clear(&taking.names);
+    if (!fault->trouble && taking.names.count != 1)
         sendmail_fail(fault, TROUBLE_ADDRESS, "-f \"" STR_FMT "\" is not one address",
                       STR_ARG(wish->sender));
     else if (!fault->trouble)
-        message->sender = taking.list[0];
+        message->sender = taking.names.list[0];
 }
 
 /* Printable, and quoted where a phrase has to be. */

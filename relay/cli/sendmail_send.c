@@ -7,6 +7,7 @@
  */
 #include "relay/cli/sendmail.h"
 
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -47,6 +48,18 @@ static void find_author(const struct conf *conf, struct arena *arena,
 
 /* ---- handing over ---- */
 
+/* The relay would refuse it when nobody listens any more. */
+static bool fits_folder(const struct conf *conf, const struct sendmail_message *message,
+                        struct sendmail_fault *fault)
+{
+    if (message->head_len <= conf->limits.header_size)
+        return true;
+    *fault = (struct sendmail_fault){ .trouble = TROUBLE_NONE };
+    sendmail_fail(fault, TROUBLE_TOO_LARGE, "the header has %zu octets, the relay takes %" PRIu64,
+                  message->head_len, (uint64_t)conf->limits.header_size);
+    return false;
+}
+
 static bool hand_over(const struct sendmail_wish *wish, const struct conf *conf,
                       const struct sendmail_message *message, char out_id[32],
                       struct sendmail_fault *fault)
@@ -64,6 +77,8 @@ static bool hand_over(const struct sendmail_wish *wish, const struct conf *conf,
         return true;
     *fault = first;
     if (result == SENT_REFUSED || conf->sendmail.drop.len == 0)
+        return false;
+    if (!fits_folder(conf, message, fault))
         return false;
     if (sendmail_drop(wish, conf->sendmail.drop.at, first.words.text, message, &why) == ERR_OK) {
         *fault = (struct sendmail_fault){ .trouble = TROUBLE_NONE };

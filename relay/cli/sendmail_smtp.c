@@ -259,6 +259,27 @@ static void write_some(struct talk *talk)
     }
 }
 
+static void take_events(struct talk *talk)
+{
+    struct smtp_client_event event;
+
+    while (!talk->is_over && smtp_client_next(talk->client, clock_mono_ms(), &event))
+        handle(talk, &event);
+}
+
+/* What the machine has no room for fits once it has told what it has: the replies to a
+ * thousand recipients come in one piece. */
+static void take(struct talk *talk, struct str bytes)
+{
+    size_t used = 1;
+
+    while (used > 0 && bytes.len > 0 && !talk->is_over) {
+        used = smtp_client_feed(talk->client, bytes, clock_mono_ms());
+        bytes = str_from(bytes, used);
+        take_events(talk);
+    }
+}
+
 static void read_some(struct talk *talk)
 {
     char bytes[16384];
@@ -267,7 +288,7 @@ static void read_some(struct talk *talk)
     if (got > 0) {
         if (talk->wish->verbose)
             show("<<< ", str_make(bytes, (size_t)got));
-        smtp_client_feed(talk->client, str_make(bytes, (size_t)got), clock_mono_ms());
+        take(talk, str_make(bytes, (size_t)got));
     } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
         smtp_client_closed(talk->client);
     }
@@ -292,11 +313,8 @@ static void wait_for_bytes(struct talk *talk)
 
 static void converse(struct talk *talk)
 {
-    struct smtp_client_event event;
-
     while (!talk->is_over) {
-        while (!talk->is_over && smtp_client_next(talk->client, clock_mono_ms(), &event))
-            handle(talk, &event);
+        take_events(talk);
         if (!talk->is_over && smtp_client_output(talk->client).len > 0)
             write_some(talk);
         if (!talk->is_over)

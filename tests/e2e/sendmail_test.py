@@ -280,6 +280,57 @@ BODIES = (
 )
 
 
+@case("-t with thousands of recipients is taken at once")
+def thousands(stack):
+    rig = Rig(stack, 'limits { message-size = "10M" }', script={"mail": "451 4.3.2 later"})
+    names = [f"n{i}@x.test" for i in range(6000)]
+    began = time.monotonic()
+    done = rig.call("sendmail", "-t", "-i", text=text("thousands", "To: a@x.test\nBcc: " + ",\n ".join(names) + "\n"))
+    assert (done.returncode, done.stderr) == (0, b"") and time.monotonic() - began < 50, done
+    assert re.search(r"stage=receive .*result=ok .*count=6001 ", rig.relay.log_text()), rig.relay.log_text()[-1500:]
+    assert "drop folder" not in rig.relay.log_text()
+
+
+@case("a header that the relay would not take is refused at once, also while the relay is down")
+def long_header(stack):
+    rig = Rig(stack, 'limits { header-size = "32K" }')
+    long = text("long", "To: a@x.test\nX-Filler: " + " word\n" * 6000)
+    for is_down in (False, True):
+        if is_down:
+            assert rig.relay.stop() == 0
+        done = rig.call("sendmail", "-t", "-i", text=long)
+        assert done.returncode == 65 and b"header" in done.stderr and b"Traceback" not in done.stderr, done
+        assert rig.dropped() == [], is_down
+
+
+@case("replies that come in one piece are all heard")
+def in_one_piece(stack):
+    rig = Rig(stack, start=False)
+    server, heard = socket.socket(socket.AF_UNIX), []
+    stack.callback(server.close)
+    server.bind(str(rig.submit))
+    server.listen()
+
+    def talk():
+        peer, _ = server.accept()
+        with peer, peer.makefile("rwb") as lines:
+            peer.sendall(b"220 here\r\n")
+            lines.readline()
+            peer.sendall(b"250-here\r\n250 PIPELINING\r\n")
+            while not heard or heard[-1] != b"DATA\r\n":
+                heard.append(lines.readline())
+            peer.sendall(b"250 2.1.0 Sender ok\r\n" + b"250 2.1.5 Recipient ok\r\n" * 4000 + b"354 Go\r\n")
+            while heard[-1] != b".\r\n":
+                heard.append(lines.readline())
+            peer.sendall(b"250 2.0.0 queued as 01m7zy6n2jsc8bn232xnz5xcz3\r\n")
+
+    thread = threading.Thread(target=talk, daemon=True)
+    thread.start()
+    done = rig.call("sendmail", "-i", ",".join(f"n{i}@x.test" for i in range(4000)), text=text("one piece"))
+    thread.join(20 * lib.SLOW)
+    assert (done.returncode, done.stderr) == (0, b"") and heard[-1] == b".\r\n" and rig.dropped() == [], done
+
+
 @case("what is piped in arrives line by line, whatever its line ends are")
 def bodies(stack):
     rig = Rig(stack)

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -346,6 +347,37 @@ static void every_header(void **state)
         a_header(i);
 }
 
+/* Seconds of processor time for a header that names `count` people. */
+static double seconds_for(size_t count, bool adds)
+{
+    struct sendmail_wish wish = { .extract = true };
+    struct sendmail_author author = { "joe", NULL, adds };
+    struct sendmail_fault fault = { .trouble = TROUBLE_NONE };
+    char argument[] = "N1@example.net", *arguments[] = { argument };
+    struct sendmail_message message;
+    clock_t began;
+
+    wish.recipients = arguments;
+    wish.recipient_count = 1;
+    sendmail_message_init(&message, 1 << 24);
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&message.text, "%s n%zu@example.net", i ? ",\r\n" : "To:", i);
+    buf_cstr(&message.text, "\r\n\r\nhi\r\n");
+    began = clock();
+    assert_int_equal(sendmail_address(&wish, &author, &message, &fault), EX_OK);
+    assert_int_equal(message.recipient_count, adds ? count + 1 : count - 1);
+    sendmail_message_clear(&message);
+    return (double)(clock() - began) / CLOCKS_PER_SEC;
+}
+
+/* Every address compared with every other takes minutes; this takes a quarter of a second. */
+static void two_hundred_thousand_people(void **state)
+{
+    (void)state;
+    assert_true(seconds_for(200000, true) < 15);
+    assert_true(seconds_for(200000, false) < 15);
+}
+
 /* ---- mailq ---- */
 
 static void mailq(void **state)
@@ -451,9 +483,9 @@ static void every_verdict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_option),  cmocka_unit_test(any_input),
-        cmocka_unit_test(every_header),  cmocka_unit_test(mailq),
-        cmocka_unit_test(every_verdict),
+        cmocka_unit_test(every_option), cmocka_unit_test(any_input),
+        cmocka_unit_test(every_header), cmocka_unit_test(two_hundred_thousand_people),
+        cmocka_unit_test(mailq),        cmocka_unit_test(every_verdict),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
