@@ -91,8 +91,30 @@ static struct str domain_of(struct str address)
     return str_from(address, str_chr(address, '@') + 1);
 }
 
+static void tell(void *arg, enum conf_severity severity, const char *file, unsigned line,
+                 const char *what, const char *fix)
+{
+    const struct setup_files *files = arg;
+    struct arena arena;
+
+    arena_init(&arena);
+    cmd_print_finding(stderr, severity, setup_real_names(files, file, &arena), line,
+                      setup_real_names(files, what, &arena), setup_real_names(files, fix, &arena));
+    arena_clear(&arena);
+}
+
+static int cannot_use(const struct setup_files *files, const struct fault *fault)
+{
+    struct arena arena;
+
+    arena_init(&arena);
+    (void)cmd_fail(EX_CONFIG, "%s", setup_real_names(files, fault->text, &arena));
+    arena_clear(&arena);
+    return EX_CONFIG;
+}
+
 /* By MX there is no host to try but that of root's own mail: it shows whether port 25 is open. */
-static int try_out(const struct conf *conf)
+static int try_out(const struct setup_files *files, const struct conf *conf)
 {
     const struct route_settings *route;
     struct setup *setup = NULL;
@@ -100,7 +122,7 @@ static int try_out(const struct conf *conf)
     int code = EX_OK;
 
     if (setup_new((struct conf *)(uintptr_t)conf, &setup, &fault))
-        return cmd_fail(EX_CONFIG, "%s", fault.text);
+        return cannot_use(files, &fault);
     route = &setup->sched.routes[0];
     if (route->relay_count > 0)
         (void)printf("the smarthost " STR_FMT "\n", STR_ARG(route->relay[0]));
@@ -111,13 +133,6 @@ static int try_out(const struct conf *conf)
         code = visit_next_hop(setup, route, domain_of(conf->aliases.root), stdout);
     setup_unref(&setup);
     return code;
-}
-
-static void tell(void *arg, enum conf_severity severity, const char *file, unsigned line,
-                 const char *what, const char *fix)
-{
-    (void)arg;
-    cmd_print_finding(stderr, severity, file, line, what, fix);
 }
 
 static bool keep_anyway(struct wish *wish)
@@ -132,7 +147,7 @@ static bool keep_anyway(struct wish *wish)
 
 /* What `waypost check` tries, as the user who has to read the files later; in a
  * process of its own, because it gives up root's rights for good. */
-static int try_files(const struct conf *conf)
+static int try_files(struct setup_files *files, const struct conf *conf)
 {
     struct check_report report;
     int status = 0;
@@ -143,7 +158,9 @@ static int try_files(const struct conf *conf)
     if (pid == 0) {
         check_report_init(&report);
         check_machine(conf, &report);
-        check_report_print(&report, stderr);
+        for (size_t i = 0; i < report.count; i++)
+            tell(files, report.rows[i].severity, report.rows[i].file, report.rows[i].line,
+                 report.rows[i].what, report.rows[i].fix);
         _exit(report.errors ? EX_CONFIG : EX_OK);
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -151,16 +168,17 @@ static int try_files(const struct conf *conf)
     return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
 }
 
-static int judge(struct wish *wish, const char *file)
+static int judge(struct wish *wish, struct setup_files *files)
 {
     struct conf *conf = NULL;
     int code;
 
-    if (conf_read(file, tell, NULL, &conf))
-        return cmd_fail(EX_DATAERR, "an answer cannot be used: see above; nothing was written");
-    code = wish->no_test ? EX_OK : try_files(conf);
+    if (conf_read(files->conf_new, tell, files, &conf))
+        return cmd_fail(EX_DATAERR, "an answer cannot be used; nothing was written (the line is "
+                                    "that of what would have been)");
+    code = wish->no_test ? EX_OK : try_files(files, conf);
     if (code == EX_OK && !wish->no_test)
-        code = try_out(conf);
+        code = try_out(files, conf);
     conf_unref(&conf);
     if (code == EX_OK || keep_anyway(wish))
         return EX_OK;
@@ -252,7 +270,7 @@ static int set_up(struct wish *wish, const char *file)
         rc = setup_files_begin(file, &wish->answers, &files, &fault);
     if (rc)
         return cmd_fail(cmd_code(rc), "%s", fault.text);
-    code = judge(wish, files.conf_new);
+    code = judge(wish, &files);
     if (code == EX_OK && setup_files_keep(&files, &wish->answers, &fault))
         code = cmd_fail(EX_CANTCREAT, "%s", fault.text);
     if (code == EX_OK)

@@ -140,6 +140,21 @@ bool setup_may_write(const char *file)
 
 /* ---- files ---- */
 
+#define NEW ".new"
+
+static enum err cannot_write(struct fault *fault, int error, const char *path)
+{
+    const char *fix = error == ENOENT                     ? " (make its folder first)"
+                      : error == EACCES && geteuid() != 0 ? " (root may: sudo waypost setup)"
+                                                          : "";
+    size_t len = strlen(path), tail = strlen(NEW);
+
+    if (len > tail && strcmp(path + len - tail, NEW) == 0)
+        len -= tail;
+    return fault_set(fault, err_of_errno(error), "cannot write %.*s: %s%s", (int)len, path,
+                     strerror(error), fix);
+}
+
 /* Group: the relay's, when there is one and we may say so. */
 static enum err write_file(const char *path, struct str content, mode_t mode, struct fault *fault)
 {
@@ -151,10 +166,10 @@ static enum err write_file(const char *path, struct str content, mode_t mode, st
     ok = ok && (!pw || geteuid() != 0 || fchown(fd, (uid_t)-1, pw->pw_gid) == 0);
     ok = ok && fchmod(fd, mode) == 0 && fsync(fd) == 0;
     if (!ok)
-        (void)fault_errno(fault, errno, "cannot write %s", path);
+        (void)cannot_write(fault, errno, path);
     if (fd >= 0)
         close(fd);
-    return ok ? ERR_OK : ERR_IO;
+    return ok ? ERR_OK : fault->err;
 }
 
 /* False: the name is too long. */
@@ -171,11 +186,11 @@ static bool name_files(const char *file, bool has_secret, struct setup_files *fi
     size_t folder = slash ? (size_t)(slash - file) + 1 : 0;
     bool ok = join(files->conf, file, strlen(file), "");
 
-    ok = ok && join(files->conf_new, file, strlen(file), ".new");
+    ok = ok && join(files->conf_new, file, strlen(file), NEW);
     if (!has_secret)
         return ok;
     return ok && join(files->secret, file, folder, "smarthost.pass") &&
-           join(files->secret_new, file, folder, "smarthost.pass.new");
+           join(files->secret_new, file, folder, "smarthost.pass" NEW);
 }
 
 static enum err write_conf(const char *path, const struct setup_answers *answers,
@@ -244,4 +259,25 @@ void setup_files_end(struct setup_files *files)
     if (*files->secret_new)
         (void)unlink(files->secret_new);
     explicit_bzero(files->secret_new, sizeof(files->secret_new));
+}
+
+const char *setup_real_names(const struct setup_files *files, const char *text, struct arena *arena)
+{
+    struct str rest = str_of(text);
+    struct buf out;
+
+    buf_init(&out, 65536);
+    while (rest.len > 0) {
+        size_t conf = str_find(rest, str_of(files->conf_new));
+        size_t secret = *files->secret_new ? str_find(rest, str_of(files->secret_new)) : rest.len;
+        size_t at = conf < secret ? conf : secret;
+        struct str real =
+            at == rest.len ? STR_EMPTY : str_of(conf < secret ? files->conf : files->secret);
+        buf_str(&out, str_head(rest, at));
+        buf_str(&out, real);
+        rest = str_from(rest, at + real.len + (real.len ? strlen(NEW) : 0));
+    }
+    text = arena_cstr(arena, buf_view(&out));
+    buf_clear(&out);
+    return text;
 }

@@ -37,5 +37,8 @@ enum err setup_files_begin(const char *file, const struct setup_answers *answers
 enum err setup_files_keep(struct setup_files *files, const struct setup_answers *answers,
                           struct fault *fault);
 void setup_files_end(struct setup_files *files);
+/* A sentence about what is tried, with the names that the files will have. */
+const char *setup_real_names(const struct setup_files *files, const char *text,
+                             struct arena *arena);
 
 #endif

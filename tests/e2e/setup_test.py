@@ -104,6 +104,20 @@ def nonsense(stack):
         assert not list(conf.parent.iterdir()), options
 
 
+@case("mistakes are told with the names that the files would have had")
+def real_names(stack):
+    where = folder("conf")
+    conf = where / "waypost.conf"
+    for options in (["--smarthost", "a b"], ["--smarthost", "127.0.0.1:1", "--ca-file", where / "none.pem"],
+                    ["--smarthost", "127.0.0.1:1", "--username", "anna", "--password-file", "-", "--tls", "none"]):
+        done = setup(conf, *options)
+        assert done.returncode in (DATAERR, 78), done
+        assert re.search(rf"^{conf}:\d+: error: ", done.stderr, re.M) and ".new" not in done.stderr, done.stderr
+    done = setup(where / "missing" / "waypost.conf", "--direct")
+    assert f"cannot write {where}/missing/waypost.conf: " in done.stderr and "folder first" in done.stderr, done
+    assert not list(where.iterdir())
+
+
 @case("at a terminal it asks, and the password is not shown")
 def terminal(stack):
     far = Smarthost(stack)
