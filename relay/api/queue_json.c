@@ -27,13 +27,15 @@ json_t *json_text(struct str text)
     return json;
 }
 
-json_t *json_wall(int64_t wall_s)
+static json_t *json_moment(int64_t wall_us)
 {
     char text[32];
 
-    clock_iso(wall_s * 1000000, text, sizeof(text));
+    clock_iso(wall_us, text, sizeof(text));
     return json_string(text);
 }
+
+json_t *json_wall(int64_t wall_s) { return json_moment(wall_s * 1000000); }
 
 static void put_text(json_t *object, const char *key, struct str text)
 {
@@ -129,7 +131,7 @@ static json_t *message_head(const struct envelope *envelope)
 
     msgid_print(&envelope->id, id);
     json_object_set_new(json, "id", json_string(id));
-    json_object_set_new(json, "arrived", json_wall(envelope->arrived_us / 1000000));
+    json_object_set_new(json, "arrived", json_moment(envelope->arrived_us));
     put_number(json, "size", envelope->size_bytes);
     json_object_set_new(json, "sender",
                         envelope->sender.len ? json_text(envelope->sender) : json_string("<>"));
