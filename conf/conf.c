@@ -72,9 +72,10 @@ static enum err read_text(const char *name, struct str text, struct report *repo
     return ERR_OK;
 }
 
-static const char *name_or_default(const char *file)
+const char *conf_file_name(const char *file)
 {
-    const char *from_environment = getenv("WAYPOST_CONF");
+    /* Not from whoever called a program that has more rights than he has. */
+    const char *from_environment = secure_getenv("WAYPOST_CONF");
 
     if (file)
         return file;
@@ -83,7 +84,7 @@ static const char *name_or_default(const char *file)
 
 static enum err read_file(const char *file, struct report *report, struct conf **out_conf)
 {
-    const char *name = name_or_default(file);
+    const char *name = conf_file_name(file);
     struct fault fault;
     struct arena arena;
     struct str text;
@@ -116,7 +117,7 @@ static void tell_nobody(void *arg, enum conf_severity severity, const char *file
 bool conf_glance(const char *file, struct conf **out_conf)
 {
     struct report report = { tell_nobody, NULL, 0 };
-    const char *name = name_or_default(file);
+    const char *name = conf_file_name(file);
     struct conf *conf = conf_new();
     struct str text = STR_EMPTY;
     struct tree tree;

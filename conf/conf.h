@@ -161,7 +161,10 @@ struct conf {
 
 #define CONF_LISTEN_SENDMAIL "sendmail" /* its name */
 
-/* file NULL: $WAYPOST_CONF, else the default path. */
+/* file NULL: $WAYPOST_CONF, unless the program runs with rights that its caller lacks
+ * (set-uid, file capabilities), else the default path. */
+const char *conf_file_name(const char *file);
+/* `file` as there. */
 enum err conf_load(const char *file, struct conf **out_conf, struct fault *fault);
 /* The same from text (tests, quickstart); `name` is used in messages. */
 enum err conf_parse(const char *name, struct str text, struct conf **out_conf, struct fault *fault);

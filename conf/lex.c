@@ -108,7 +108,7 @@ static bool variable(struct lex *lex, struct buf *out)
                      "\"%s\" is not the name of a variable", shown);
         return false;
     }
-    const char *value = getenv(arena_cstr(lex->arena, name));
+    const char *value = secure_getenv(arena_cstr(lex->arena, name));
     if (value)
         return buf_cstr(out, value);
     if (otherwise < inner.len)

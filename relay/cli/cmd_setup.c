@@ -231,15 +231,6 @@ static int read_options(int argc, char **argv, struct wish *wish)
     return EX_OK;
 }
 
-static const char *target(const char *conf_file)
-{
-    const char *named = getenv("WAYPOST_CONF");
-
-    if (conf_file)
-        return conf_file;
-    return named && *named ? named : CONF_FILE_DEFAULT;
-}
-
 static void tell_written(const struct wish *wish, const char *file, const struct setup_files *files)
 {
     const char *host = wish->answers.smarthost, *root = wish->answers.root;
@@ -286,7 +277,7 @@ int cmd_setup(const char *conf_file, int argc, char **argv)
 
     arena_init(&wish.said);
     if (code == EX_OK)
-        code = set_up(&wish, target(conf_file));
+        code = set_up(&wish, conf_file_name(conf_file));
     arena_clear(&wish.said);
     explicit_bzero(wish.answers.password, sizeof(wish.answers.password));
     return code;

@@ -192,9 +192,8 @@ static int make(struct keygen *keygen, const struct conf *conf)
 
 int dkim_keygen(const char *conf_file, int argc, char **argv)
 {
-    const char *from_environment = getenv("WAYPOST_CONF");
     struct dkim_wish wish;
-    struct keygen keygen = { .wish = &wish, .conf_file = conf_file };
+    struct keygen keygen = { .wish = &wish, .conf_file = conf_file_name(conf_file) };
     struct conf *conf;
     int code = dkim_wish_read(argc, argv, "stdf", &wish);
 
@@ -204,9 +203,6 @@ int dkim_keygen(const char *conf_file, int argc, char **argv)
         return cmd_misuse("dkim", "dkim keygen: either --dir or --file");
     if (!wish.domain)
         return cmd_misuse("dkim", "dkim keygen: for which DOMAIN?");
-    if (!conf_file)
-        keygen.conf_file =
-            from_environment && *from_environment ? from_environment : CONF_FILE_DEFAULT;
     arena_init(&keygen.arena);
     conf = cmd_conf_quietly(conf_file); /* a key may be made before there is a configuration */
     code = make(&keygen, conf);

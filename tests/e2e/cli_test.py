@@ -113,6 +113,29 @@ def conf_option(stack):
     says(waypost("serve", code=CONFIG), "/nowhere/waypost.conf", "not started")
 
 
+@case("a program with more rights than its caller listens to no variable of his")
+def raised_rights(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    where = folder("raised")
+    where.chmod(0o755)
+    conf = where / "waypost.conf"
+    conf.write_text('hostname = "${CALLER:-nobody.test}"\nusers { file = "/nowhere" }\n')
+    program = where / "waypost"
+    shutil.copy2(WAYPOST, program)
+    for rights, wanted in ((0o755, str(conf)), (0o2755, "/etc/waypost/waypost.conf")):
+        program.chmod(rights)  # set-gid root
+        said = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", program, "check", check=False,
+                   env={"WAYPOST_CONF": str(conf)})
+        assert wanted in said.stdout + said.stderr, (oct(rights), said)
+    conf.write_text('hostname = "${CALLER}"\n')
+    for rights, refused in ((0o755, False), (0o2755, True)):
+        program.chmod(rights)
+        said = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", program, "check", conf,
+                   check=False, env={"CALLER": "mx.here.test"})
+        assert ("no variable CALLER" in said.stderr) == refused, (oct(rights), said)
+
+
 # ---- user ----
 
 
