@@ -201,7 +201,7 @@ def changed_file(stack):
     goes_to("boss@there.test")
     relay.aliases.write_text("root: last@there.test\nlist: |/usr/bin/list\n")
     goes_to("last@there.test")
-    assert "|/usr/bin/list is refused: no programs are run for mail" in relay.log_text()
+    wait_for(lambda: "|/usr/bin/list is refused: no programs are run for mail" in relay.log_text())
 
 
 # ---- .forward ----

@@ -220,7 +220,7 @@ def broken(stack):
         assert ready(stack, relay).ask("NOOP", "250 ")
     relay.conf.write_text(good)
     relay.reload()
-    assert "text=reloaded" in relay.log_text()
+    wait_for(lambda: "text=reloaded" in relay.log_text())
     relay.send("a@here.test", ["b@there.test"], mail())
     hop.wait(1)
 
