@@ -250,6 +250,7 @@ void engine_stop(struct engine *engine)
     }
     engine->is_stopping = true;
     engine_watch_stop(engine);
+    engine_certificate_stop(engine);
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("stopping"), STR_EMPTY);
     if (engine->options.stopping)
         engine->options.stopping(engine->options.arg);
@@ -395,6 +396,7 @@ static enum err run(struct engine *engine, struct fault *fault)
         engine->options.ready(engine->options.arg);
     engine_alive_start(engine);
     engine_say_problems(engine);
+    engine_certificate_in_force(engine);
     engine_watch_wake(engine);
     engine_dropbox_start(engine);
     engine_move_mail(engine); /* the routes may have changed while we were not running */

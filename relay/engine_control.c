@@ -103,6 +103,7 @@ static void gathered(struct engine_loop *first, void *arg)
     state->reports_put_off = atomic_load(&engine->reports.put_off);
     if (engine->setup->tls)
         state->certificate_expires_at = tls_server_expires_at(engine->setup->tls);
+    state->certificate_is_stale = engine->certificate.is_stale;
     gather->fn(gather->arg, state);
     free(state->lanes);
     arena_clear(&gather->arena);

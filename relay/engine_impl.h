@@ -40,6 +40,21 @@ struct engine_listener {
     struct service *service;
 };
 
+/* Of the certificate that runs out first. */
+enum certificate_state {
+    CERTIFICATE_FINE,
+    CERTIFICATE_SOON, /* within 14 days */
+    CERTIFICATE_NEAR, /* within 3 days */
+    CERTIFICATE_EXPIRED,
+};
+
+struct engine_certificate {
+    struct timer timer;
+    enum certificate_state told; /* the last one that was said */
+    bool is_reading;             /* a worker looks at the files */
+    bool is_stale;               /* others lie on the disk than are in force */
+};
+
 struct engine_loop {
     struct engine *engine;
     struct loop *loop;
@@ -86,6 +101,7 @@ struct engine {
     uint64_t trim_at_ms, trim_every_ms;
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
+    struct engine_certificate certificate;
     struct timer alive_timer;
     unsigned alive_at;         /* the loop that was asked last */
     atomic_bool alive_is_owed; /* and has not answered */
@@ -144,6 +160,11 @@ void engine_expand_held(struct engine *engine);
 /* What works, but not for long or not for all, by alarm. */
 void engine_say_problems(struct engine *engine);
 void engine_reload_free(struct engine *engine); /* the one under way, if any */
+
+/* engine_certificate.c; on loop 0's thread */
+void engine_certificate_in_force(struct engine *engine); /* at the start, after a reload */
+void engine_certificate_look(struct engine *engine);     /* the time may be another */
+void engine_certificate_stop(struct engine *engine);
 
 /* engine_watch.c: the machine under us */
 void engine_watch_wake(struct engine *engine); /* any thread: somebody is here, or mail */

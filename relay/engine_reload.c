@@ -188,7 +188,9 @@ void engine_say_problems(struct engine *engine)
 {
     const struct tls_server *tls = engine->setup->tls;
 
-    if (tls && *tls_server_problem(tls))
+    /* One that has run out is engine_certificate's to tell. */
+    if (tls && *tls_server_problem(tls) &&
+        tls_server_expires_at(tls) > loop_wall_s(engine->loops[0].loop))
         engine_say(engine, STAGE_ALARM, HOP_ALARM, STR("clients may refuse the certificate"),
                    str_of(tls_server_problem(tls)));
     if (engine->setup->alias_words.len)
@@ -251,6 +253,7 @@ static void put_in_force(struct engine *engine, struct setup *setup)
         engine_tell(&engine->loops[i], apply_one, setup_ref(setup));
     say_not_followed(engine, before->conf, conf);
     engine_say_problems(engine);
+    engine_certificate_in_force(engine);
     setup_unref(&before);
 }
 

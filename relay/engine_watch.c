@@ -63,6 +63,7 @@ static void watch_clock(struct engine *engine)
         return;
     engine->clock_jumps = set.times;
     say_jump(engine, set.last_s);
+    engine_certificate_look(engine);
     for (unsigned i = 0; i < engine->loop_count; i++)
         engine_tell(&engine->loops[i], clock_was_set, NULL);
     if (set.last_s < 0)

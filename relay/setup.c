@@ -33,19 +33,25 @@ static enum err load_keys(struct setup *setup, struct fault *fault)
     return keyring_new(keys, count, &setup->keyring, fault);
 }
 
-static enum err load_certificates(struct setup *setup, struct fault *fault)
+enum err setup_certificates(const struct conf *conf, struct tls_server **out_tls,
+                            struct fault *fault)
 {
-    const struct conf *conf = setup->conf;
+    struct arena arena;
     struct tls_pair *pairs;
+    enum err rc;
 
+    *out_tls = NULL;
     if (conf->tls_count == 0)
         return ERR_OK;
-    pairs = arena_alloc(&setup->arena, conf->tls_count * sizeof(*pairs));
+    arena_init(&arena);
+    pairs = arena_alloc(&arena, conf->tls_count * sizeof(*pairs));
     for (size_t i = 0; i < conf->tls_count; i++) {
-        pairs[i].certificate = arena_cstr(&setup->arena, conf->tls[i].certificate);
-        pairs[i].key = arena_cstr(&setup->arena, conf->tls[i].key);
+        pairs[i].certificate = arena_cstr(&arena, conf->tls[i].certificate);
+        pairs[i].key = arena_cstr(&arena, conf->tls[i].key);
     }
-    return tls_server_new(pairs, conf->tls_count, &setup->tls, fault);
+    rc = tls_server_new(pairs, conf->tls_count, out_tls, fault);
+    arena_clear(&arena);
+    return rc;
 }
 
 static enum err load_clients(struct setup *setup, struct fault *fault)
@@ -377,7 +383,7 @@ enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fa
     arena_init(&setup->arena);
     rc = load_keys(setup, fault);
     if (!rc)
-        rc = load_certificates(setup, fault);
+        rc = setup_certificates(setup->conf, &setup->tls, fault);
     if (!rc)
         rc = load_clients(setup, fault);
     if (!rc && conf->users_file.len)

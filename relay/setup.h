@@ -45,6 +45,9 @@ struct setup {
     struct resolver_options dns;
 };
 
+/* Reads the certificates that the configuration names; blocks. *out_tls NULL: none. */
+enum err setup_certificates(const struct conf *conf, struct tls_server **out_tls,
+                            struct fault *fault);
 enum err setup_new(struct conf *conf, struct setup **out_setup, struct fault *fault);
 struct setup *setup_ref(struct setup *setup); /* any thread */
 void setup_unref(struct setup **setup);       /* any thread */

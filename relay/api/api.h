@@ -49,6 +49,7 @@ struct api_state {
     uint64_t log_lost, trace_bytes, trace_lost;
     int64_t started_us;
     int64_t certificate_expires_at; /* 0: none */
+    bool certificate_is_stale;      /* another lies on the disk: a reload would bring it */
     uint64_t reloads, reloads_failed;
     uint64_t reports_put_off;
     uint64_t clock_jumps, memory_shortages, memory_limit, memory_anonymous;

@@ -126,6 +126,8 @@ static void info_gathered(void *arg, const struct api_state *state)
     put(json, "pid", (uint64_t)getpid());
     put_wall(json, "started", state->started_us);
     put_wall(json, "certificate-expires", state->certificate_expires_at * 1000000);
+    if (state->certificate_is_stale)
+        json_object_set_new(json, "certificate-renewed-on-disk", json_true());
     put(json, "sessions", state->sessions);
     put(json, "connections-out", state->connections_out);
     put(json, "lanes", state->lanes_known);

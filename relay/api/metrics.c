@@ -133,10 +133,13 @@ static void render_state(const struct api_state *state, struct buf *out)
 
     render_plain(rows, sizeof(rows) / sizeof(rows[0]), out);
     if (state->certificate_expires_at) {
-        const struct plain expiry =
+        const struct plain rows_tls[] = {
             GAUGE("certificate_expiry_seconds", state->certificate_expires_at,
-                  "Unix time at which the first certificate expires.");
-        render_plain(&expiry, 1, out);
+                  "Unix time at which the first certificate expires."),
+            GAUGE("certificate_stale", state->certificate_is_stale,
+                  "1: another certificate lies on the disk, and nobody has reloaded the relay."),
+        };
+        render_plain(rows_tls, sizeof(rows_tls) / sizeof(rows_tls[0]), out);
     }
 }
 

@@ -29,6 +29,9 @@ struct tls_server *tls_server_ref(struct tls_server *server); /* any thread */
 void tls_server_unref(struct tls_server **server);
 /* Wall seconds when the first of its certificates expires. */
 int64_t tls_server_expires_at(const struct tls_server *server);
+size_t tls_server_first_to_expire(const struct tls_server *server); /* index of that pair */
+/* Do both show the same certificates? */
+bool tls_server_same(const struct tls_server *a, const struct tls_server *b);
 /* One sentence for a person, "" when all is well. */
 const char *tls_server_problem(const struct tls_server *server);
 

@@ -20,6 +20,7 @@ struct tls_server {
     struct tls_cert *pairs;
     size_t count;
     int64_t expires_at;
+    size_t first_to_expire;
     char problem[256];
     atomic_uint full, resumed; /* handshakes */
 };
@@ -241,8 +242,10 @@ static void judge(struct tls_server *server, const struct tls_pair *from)
         if (!server->problem[0])
             tls_cert_judge(&server->pairs[i], from[i].certificate, server->problem,
                            sizeof(server->problem));
-        if (i == 0 || expires_at < server->expires_at)
+        if (i == 0 || expires_at < server->expires_at) {
             server->expires_at = expires_at;
+            server->first_to_expire = i;
+        }
     }
 }
 
@@ -297,6 +300,21 @@ void tls_server_unref(struct tls_server **server)
 }
 
 int64_t tls_server_expires_at(const struct tls_server *server) { return server->expires_at; }
+size_t tls_server_first_to_expire(const struct tls_server *server)
+{
+    return server->first_to_expire;
+}
+
+bool tls_server_same(const struct tls_server *a, const struct tls_server *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (X509_cmp(a->pairs[i].leaf, b->pairs[i].leaf) != 0)
+            return false;
+    return true;
+}
+
 const char *tls_server_problem(const struct tls_server *server) { return server->problem; }
 
 enum err tls_server_ssl(struct tls_server *server, SSL **out_ssl, struct fault *fault)

@@ -1,11 +1,12 @@
 /*
  * faults.c - a library for LD_PRELOAD that lies to the relay under test: about the
- * wall clock, and about whether files below one folder can be written.
+ * time, and about whether files below one folder can be written.
  *
  * FAULTS names a file of 64 octets that is mapped and read at each call, so a test
- * changes the world while the relay runs: three signed 64-bit numbers (in the
+ * changes the world while the relay runs: five signed 64-bit numbers (in the
  * machine's order): seconds added to the wall clock; the errno that writing gives (0:
- * none); 1 when syncing gives it too. FAULTS_UNDER is the folder. A real clock cannot
+ * none); 1 when syncing gives it too; seconds that have gone by, on all clocks; 1 while
+ * syncing hangs. FAULTS_UNDER is the folder. A real clock cannot
  * be set where other tests run, and a file system with open files cannot be made
  * read-only and writable again.
  */
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,7 +28,7 @@
 #include <unistd.h>
 
 struct world {
-    int64_t wall_offset_s, write_errno, fails_sync;
+    int64_t wall_offset_s, write_errno, fails_sync, passed_s, sync_hangs;
 };
 
 static const volatile struct world calm;
@@ -92,7 +94,20 @@ int clock_gettime(clockid_t id, struct timespec *out)
 
     if (rc == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
         out->tv_sec += (time_t)world->wall_offset_s;
+    if (rc == 0 && id != CLOCK_PROCESS_CPUTIME_ID && id != CLOCK_THREAD_CPUTIME_ID)
+        out->tv_sec += (time_t)world->passed_s;
     return rc;
+}
+
+/* The moment was made from the clock above; the kernel waits by its own. */
+int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until)
+{
+    struct timespec moved = *until;
+    REAL(pthread_cond_timedwait);
+
+    moved.tv_sec -= (time_t)world->passed_s;
+    return real(cond, mutex, &moved);
 }
 
 time_t time(time_t *out)
@@ -148,15 +163,23 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at)
     return fails(fd) ? -1 : real(fd, parts, count, at);
 }
 
+static void hang(int fd)
+{
+    while (world->sync_hangs && fd_is_under(fd))
+        usleep(10000);
+}
+
 int fsync(int fd)
 {
     REAL(fsync);
+    hang(fd);
     return world->fails_sync && fails(fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd)
 {
     REAL(fdatasync);
+    hang(fd);
     return world->fails_sync && fails(fd) ? -1 : real(fd);
 }
 

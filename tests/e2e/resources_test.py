@@ -30,9 +30,9 @@ class World:
         self.env = {"LD_PRELOAD": str(FAULTS), "FAULTS": str(self.file), "FAULTS_UNDER": str(under),
                     "ASAN_OPTIONS": sanitizer.lstrip(":")}
 
-    def set(self, wall_s=0, errno=0, sync=False):
+    def set(self, wall_s=0, errno=0, sync=False, passed_s=0, hangs=False):
         with open(self.file, "r+b") as f:
-            f.write(struct.pack("=qqq", wall_s, errno, sync))
+            f.write(struct.pack("=qqqqq", wall_s, errno, sync, passed_s, hangs))
 
 
 class Load:
@@ -454,6 +454,45 @@ def _(stack):
     w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
     sane_trace(w, handle)
     assert not home.messages
+
+
+@case("a certificate that runs out while the relay runs: said 14 days before, 3 days before, at the end, until a reload")
+def _(stack):
+    world = World()
+    w = Waypost(stack, start=False, env=world.env)
+    replace = lambda days: [shutil.copy2(a, b) for a, b in zip(
+        openssl_cert(folder("renewed"), ["relay.here.test", "localhost"], days=days), (w.cert, w.key))]
+    replace(20)
+    w.start()
+
+    shown = lambda name: w.metrics()["waypost_" + name]
+
+    def after(days, pattern):
+        since = len(w.log_text())
+        world.set(passed_s=int(days * 86400))
+
+        def is_said():  # a loop that sleeps has its timer by the old clock: clients wake it
+            Wire(stack, w.port).close()
+            return re.search(pattern, w.log_text()[since:])
+        return wait_for(is_said, 20, lambda: w.log_text()[-1500:])
+
+    assert "expire" not in w.log_text(), w.log_text()
+    after(7, "stage=service.*the certificate expires soon")
+    assert re.search("expires in 1[23]d", w.log_text()), w.log_text()
+    assert "renew it, then reload" in w.log_text() and "stage=alarm" not in w.log_text(), w.log_text()
+    after(17.5, "stage=alarm.*the certificate expires soon")
+    after(18.5, "stage=alarm.*the certificate expires soon")
+    after(20.1, "stage=alarm.*has expired 2h.*clients may refuse the certificate")
+    assert shown("certificate_stale") == 0
+    replace(90)
+    after(21.2, "renewed on disk .until 2[0-9-]*.: reload")
+    assert shown("certificate_stale") == 1
+    expired_at = shown("certificate_expiry_seconds")
+    since = len(w.log_text())
+    w.reload()
+    assert shown("certificate_stale") == 0 and shown("certificate_expiry_seconds") > expired_at + 60 * 86400
+    assert "certificate" not in w.log_text()[since:], w.log_text()[since:]
+    assert w.stop() == 0
 
 
 @case("the clock set back by a day: what waited an hour does not wait 25, also after a crash")

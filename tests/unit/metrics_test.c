@@ -178,7 +178,8 @@ static void labels_are_escaped(void **state)
     };
     struct api_state now = { .lanes = lanes,
                              .lane_count = 2,
-                             .certificate_expires_at = 1900000000 };
+                             .certificate_expires_at = 1900000000,
+                             .certificate_is_stale = true };
     struct buf out;
 
     (void)state;
@@ -187,6 +188,7 @@ static void labels_are_escaped(void **state)
     check_text(buf_view(&out));
     has(&out, "{lane=\"a\\\"b\\\\\\\\c\\\\x0A\\\\x1B\\\\xFF/*\",dest=\"x\"} 1800000000\n");
     has(&out, "\nwaypost_certificate_expiry_seconds 1900000000\n");
+    has(&out, "\nwaypost_certificate_stale 1\n");
     assert_null(strstr(out.at, "awake"));
     buf_clear(&out);
 }
