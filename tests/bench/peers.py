@@ -198,3 +198,11 @@ class Waypost(Peer):
 
     def flush(self):
         must([self.binary, "-c", self.conf, "queue", "flush"])
+
+
+class OneLoop(Waypost):
+    """waypost as on a machine with one core: are two loops ever slower?"""
+
+    name = "one-loop"
+    remark = "waypost with workers = 1"
+    more = ["workers = 1"]
