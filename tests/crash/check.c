@@ -10,8 +10,13 @@
  *                  it was before the store was opened
  *   --first        stop at the first that is wrong
  *   --end          with --into: everything that was done, as it should be on disk now
+ *   --after N      cuts only behind this count of the recorder
+ *   --again K      record how each image is opened, and cut that K times; needs --recorder
+ *   --recorder LIBRARIES   to be preloaded
  *   --lie WORD     data-sync, meta-sync, body-sync, folder-sync, early: what the disk
- *                  (or the relay) pretends; the check must fail
+ *                  (or the relay) pretends; the check must fail. With --again the
+ *                  first cut is honest, and the disk begins to lie behind it
+ *   --open FOLDER AT_OPEN   (alone) what --again records
  *   --keep FOLDER  failing images are left here, named by seed and number
  *   --jobs N       at once (default 1)
  *
@@ -19,11 +24,8 @@
  * one alone. Exit code 0: nothing wrong; 1: wrong images; 2: the recording is not
  * usable.
  */
-#include "tests/crash/recording.h"
-#include "tests/crash/verify.h"
+#include "tests/crash/again.h"
 
-#include <fcntl.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,18 +36,11 @@
 #include <unistd.h>
 
 struct options {
-    unsigned long images, seed, only, jobs;
+    unsigned long images, seed, only, jobs, again;
+    uint64_t after;
     bool has_only, is_end, first_only;
-    const char *into, *keep, *log, *ledger, *root;
+    const char *into, *keep, *recorder, *log, *ledger, *root;
     enum lie lie;
-};
-
-struct plan {
-    unsigned long number;
-    uint64_t cut;
-    enum fate fate;
-    unsigned percent;
-    struct dice dice;
 };
 
 struct run {
@@ -53,94 +48,12 @@ struct run {
     struct disk *disk;
     struct promises *promises;
     struct verify_count *count;
+    struct again again;
     unsigned long running;
     char scratch[4000]; /* what crashed leaves its image here */
 };
 
-/* ---- which images ------------------------------------------------------------------------- */
-
-/* Just before an edge, just behind it, or somewhere before the next. */
-static uint64_t choose_cut(const struct recording *recording, const struct options *options,
-                           struct plan *plan)
-{
-    size_t at =
-        (size_t)((double)plan->number * (double)recording->edge_count / (double)options->images);
-    size_t width = recording->edge_count / options->images + 1;
-
-    at += (size_t)dice_below(&plan->dice, width);
-    if (at >= recording->edge_count)
-        at = recording->edge_count - 1;
-    uint64_t edge = recording->edges[at];
-    uint64_t next = at + 1 < recording->edge_count ? recording->edges[at + 1] : edge + 1;
-    switch (dice_below(&plan->dice, 3)) {
-    case 0:
-        return edge;
-    case 1:
-        return edge + 1;
-    }
-    return edge + dice_below(&plan->dice, next - edge + 1);
-}
-
-static struct plan make_plan(const struct recording *recording, const struct options *options,
-                             unsigned long number)
-{
-    static const unsigned percents[] = { 2, 20, 50, 80, 98 };
-    struct plan plan = { .number = number, .dice = { options->seed * UINT64_C(1000003) + number } };
-
-    (void)dice_next(&plan.dice);
-    plan.cut = choose_cut(recording, options, &plan);
-    plan.fate = (enum fate)dice_below(&plan.dice, FATE_COUNT);
-    plan.percent = percents[dice_below(&plan.dice, 5)];
-    return plan;
-}
-
-static int plan_order(const void *a, const void *b)
-{
-    const struct plan *x = a, *y = b;
-
-    return (x->cut > y->cut) - (x->cut < y->cut);
-}
-
 /* ---- one image ------------------------------------------------------------------------------ */
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *walk)
-{
-    (void)st;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static void remove_all(const char *folder) { nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
-
-/* The lock file is written through a map that is never synced: it may be
- * missing, empty, or hold anything. */
-static void put_lock_file(struct plan *plan, const char *folder)
-{
-    char path[4200], bytes[8192];
-
-    snprintf(path, sizeof(path), "%s/data/queue/db/lock.mdb", folder);
-    if (dice_chance(&plan->dice, 50)) {
-        unlink(path);
-        return;
-    }
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (char)dice_next(&plan->dice);
-    int fd = open(path, O_WRONLY | O_TRUNC); /* not made where there is none */
-    if (fd < 0)
-        return;
-    if (write(fd, bytes, sizeof(bytes)) < 0)
-        perror(path);
-    close(fd);
-}
-
-static bool make_image(struct disk *disk, struct plan plan, const char *folder)
-{
-    if (!disk_image(disk, plan.fate, plan.percent, &plan.dice, folder))
-        return false;
-    put_lock_file(&plan, folder);
-    return true;
-}
 
 static void temporary(char *out, size_t size)
 {
@@ -162,14 +75,18 @@ static int check_one(const struct run *run, const struct plan *plan)
     snprintf(label, sizeof(label), "image %lu of seed %lu (cut %llu, %s %u%%)", plan->number,
              options->seed, (unsigned long long)plan->cut, fate_word(plan->fate), plan->percent);
     snprintf(folder, sizeof(folder), "%s/%lu", run->scratch, plan->number);
-    bool ok = make_image(run->disk, *plan, folder);
+    bool ok = plan_image(run->disk, *plan, folder);
     if (!ok)
         printf("%s: it cannot be written\n", label);
     snprintf(data, sizeof(data), "%s/data", folder);
-    if (mkdir(data, 0700) == 0) /* as the relay would: then nothing was promised either */
-        run->count->no_store++;
-    ok = ok && verify_image(data, run->promises, plan->cut, label, run->count);
-    remove_all(folder);
+    if (ok && options->again) {
+        ok = again_check(&run->again, plan, folder, label);
+    } else if (ok) {
+        if (mkdir(data, 0700) == 0) /* as the relay would: then nothing was promised either */
+            run->count->no_store++;
+        ok = verify_image(data, run->promises, plan->cut, label, run->count);
+    }
+    plan_remove(folder);
     fflush(stdout);
     return ok ? 0 : 1;
 }
@@ -184,7 +101,7 @@ static void keep_image(struct run *run, const struct plan *plan)
         return;
     snprintf(folder, sizeof(folder), "%s/seed-%lu-image-%lu", run->options->keep,
              run->options->seed, plan->number);
-    if (!make_image(run->disk, *plan, folder))
+    if (!plan_image(run->disk, *plan, folder))
         perror(folder);
 }
 
@@ -211,7 +128,7 @@ static void start_one(struct run *run, const struct plan *plan)
     pid_t pid = fork();
     if (pid == 0) {
         int rc = check_one(run, plan);
-        if (rc)
+        if (rc && !run->options->again)
             keep_image(run, plan);
         _exit(rc);
     }
@@ -226,27 +143,23 @@ static void start_one(struct run *run, const struct plan *plan)
 static void run_all(struct run *run, const struct recording *recording)
 {
     const struct options *options = run->options;
-    struct plan *plans = calloc(options->images, sizeof(struct plan));
+    struct plan *plans = plan_all(recording, options->images, options->seed);
     size_t next = 0;
 
     temporary(run->scratch, sizeof(run->scratch));
-
-    for (unsigned long i = 0; i < options->images; i++)
-        plans[i] = make_plan(recording, options, i);
-    qsort(plans, options->images, sizeof(struct plan), plan_order);
     for (unsigned long i = 0; i < options->images; i++) {
         if (options->first_only && run->count->failed)
             break;
         if (options->has_only && plans[i].number != options->only)
             continue;
         recording_play(recording, run->disk, &next, plans[i].cut);
-        if (options->into && !make_image(run->disk, plans[i], options->into))
+        if (options->into && !plan_image(run->disk, plans[i], options->into))
             perror(options->into);
         start_one(run, &plans[i]);
     }
     while (run->running > 0)
         reap(run);
-    remove_all(run->scratch);
+    plan_remove(run->scratch);
     free(plans);
 }
 
@@ -263,14 +176,20 @@ static void say_result(const struct options *options, const struct recording *re
                        const struct verify_count *count)
 {
     printf(
-        "%lu images at %zu edges of %zu calls, %lu wrong (seed %lu, lie: %s): %lu promises held; "
-        "found whole: %lu messages, %lu of them with a side file, %lu reports, %lu recipients; "
-        "rightly gone: %lu; in the drop folder: %lu; settled and not back: %lu; dropped and not back: %lu; "
-        "before there was a folder: %lu\n",
-        count->images, recording->edge_count, recording->count, count->failed, options->seed,
-        lie_word(options->lie), count->acknowledged, count->messages, count->side_files,
-        count->reports, count->recipients, count->gone, count->lying, count->settled,
-        count->dropped, count->no_store);
+        "%lu images at %zu edges of %zu calls (%zu of sync_file_range), %lu wrong (seed %lu, lie: %s): ",
+        count->images, recording->edge_count, recording->count, recording_ranges(recording),
+        count->failed, options->seed, lie_word(options->lie));
+    if (options->again)
+        printf("%lu recoveries cut %lu times each (%lu had nothing to write; %lu commits; "
+               "%lu went on in pages behind the open): ",
+               count->recoveries, options->again, count->idle, count->commits, count->paged);
+    printf("%lu promises held; "
+           "found whole: %lu messages, %lu of them with a side file, %lu reports, %lu recipients; "
+           "rightly gone: %lu; in the drop folder: %lu; settled and not back: %lu; dropped and not "
+           "back: %lu; before there was a folder: %lu\n",
+           count->acknowledged, count->messages, count->side_files, count->reports,
+           count->recipients, count->gone, count->lying, count->settled, count->dropped,
+           count->no_store);
 }
 
 /* ---- the command --------------------------------------------------------------------------------- */
@@ -288,11 +207,19 @@ static enum lie parse_lie(const char *word)
 static bool parse(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
-        { "images", required_argument, NULL, 'n' }, { "seed", required_argument, NULL, 's' },
-        { "only", required_argument, NULL, 'o' },   { "into", required_argument, NULL, 'i' },
-        { "keep", required_argument, NULL, 'k' },   { "lie", required_argument, NULL, 'l' },
-        { "jobs", required_argument, NULL, 'j' },   { "end", no_argument, NULL, 'e' },
-        { "first", no_argument, NULL, 'f' },        { 0 },
+        { "images", required_argument, NULL, 'n' },
+        { "seed", required_argument, NULL, 's' },
+        { "only", required_argument, NULL, 'o' },
+        { "into", required_argument, NULL, 'i' },
+        { "keep", required_argument, NULL, 'k' },
+        { "lie", required_argument, NULL, 'l' },
+        { "jobs", required_argument, NULL, 'j' },
+        { "end", no_argument, NULL, 'e' },
+        { "first", no_argument, NULL, 'f' },
+        { "after", required_argument, NULL, 'a' },
+        { "again", required_argument, NULL, 'g' },
+        { "recorder", required_argument, NULL, 'r' },
+        { 0 },
     };
 
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -312,12 +239,19 @@ static bool parse(struct options *options, int argc, char **argv)
             options->lie = parse_lie(optarg);
         else if (c == 'f')
             options->first_only = true;
+        else if (c == 'a')
+            options->after = strtoull(optarg, NULL, 10);
+        else if (c == 'g')
+            options->again = strtoul(optarg, NULL, 10);
+        else if (c == 'r')
+            options->recorder = optarg;
         else if (c == 'e')
             options->is_end = true;
         else
             return false;
     }
-    if (argc - optind != 3 || options->images == 0 || options->jobs == 0)
+    if (argc - optind != 3 || options->images == 0 || options->jobs == 0 ||
+        (options->again && !options->recorder))
         return false;
     options->log = argv[optind];
     options->ledger = argv[optind + 1];
@@ -332,23 +266,28 @@ int main(int argc, char **argv)
     static struct recording recording;
     static struct run run;
 
+    if (argc == 4 && strcmp(argv[1], "--open") == 0)
+        return again_open(argv[2], argv[3]);
     if (!parse(&options, argc, argv)) {
         fprintf(stderr, "usage: crash_check [option]... LOG LEDGER ROOT\n");
         return 2;
     }
-    if (!recording_read(&recording, options.log)) {
+    if (!recording_read(&recording, options.log, options.after)) {
         fprintf(stderr, "%s is not a recording\n", options.log);
         return 2;
     }
     run.options = &options;
-    run.disk = disk_new(options.root, options.lie);
+    run.disk = disk_new(options.root, options.again ? LIE_NONE : options.lie);
     if (options.is_end)
         return build_end(run.disk, &recording, options.into);
-    run.promises = promises_load(options.ledger, recording.records, recording.count, options.lie);
+    run.promises = promises_load(options.ledger, recording.records, recording.count,
+                                 options.again ? LIE_NONE : options.lie);
     run.count =
         mmap(NULL, sizeof(*run.count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!run.promises || run.count == MAP_FAILED || recording.edge_count == 0)
         return 2;
+    run.again = (struct again){ options.again, options.seed, options.recorder, options.keep,
+                                options.lie,   run.promises, run.count };
     run_all(&run, &recording);
     say_result(&options, &recording, run.count);
     return run.count->failed ? 1 : 0;

@@ -104,9 +104,7 @@ static void do_open(struct disk *disk, const struct log_record *record)
     if (!node && !(record->open_flags & O_CREAT))
         disk_die("opened, but nobody made it:", path);
     if (!node) {
-        node = node_new(false);
-        node->is_data = strcmp(name, "data.mdb") == 0;
-        node->is_body = strstr(path, "/bodies/") != NULL;
+        node = node_at(path, false);
         change_entry(folder, CHANGE_ADD, name, NULL, node, record);
     } else if (record->open_flags & O_TRUNC) {
         node_change(node, CHANGE_SIZE, record);
@@ -210,6 +208,7 @@ void disk_begin(struct disk *disk, const struct log_record *record)
         return;
     case LOG_SYNC:
     case LOG_SYNC_ALL:
+    case LOG_RANGE: /* not the file's size, not its entry, not the drive's cache: nothing is sure */
     case LOG_SAID:
     case LOG_HEARD:
         return;

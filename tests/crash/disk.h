@@ -58,6 +58,7 @@ const char *lie_word(enum lie lie);
 struct disk;
 
 struct disk *disk_new(const char *root, enum lie lie);
+void disk_load(struct disk *disk); /* what lies below the root is there, and sure */
 void disk_begin(struct disk *disk, const struct log_record *record); /* the call began */
 void disk_end(struct disk *disk, const struct log_record *record);   /* it returned */
 /* `percent`: of what is not sure, for the fates with dice. */

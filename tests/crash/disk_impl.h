@@ -57,7 +57,8 @@ void entry_add(struct entries *entries, const char *name, struct node *node);
 void entry_change(struct entries *entries, const struct change *change);
 void entries_clear(struct entries *entries);
 struct node *node_new(bool is_folder);
-void node_resize(struct node *node, size_t size); /* zeros behind what was there */
+struct node *node_at(const char *path, bool is_folder); /* what it is for is in its path */
+void node_resize(struct node *node, size_t size);       /* zeros behind what was there */
 void node_forget(struct node *node);
 struct change *node_change(struct node *node, enum change_kind kind,
                            const struct log_record *record);

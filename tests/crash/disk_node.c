@@ -82,6 +82,16 @@ struct node *node_new(bool is_folder)
     return node;
 }
 
+struct node *node_at(const char *path, bool is_folder)
+{
+    const char *slash = strrchr(path, '/');
+    struct node *node = node_new(is_folder);
+
+    node->is_data = !is_folder && slash && strcmp(slash, "/data.mdb") == 0;
+    node->is_body = !is_folder && strstr(path, "/bodies/") != NULL;
+    return node;
+}
+
 size_t change_sectors(const struct change *change)
 {
     return change->len ? (change->at + change->len - 1) / DISK_SECTOR - change->at / DISK_SECTOR + 1

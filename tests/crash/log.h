@@ -27,6 +27,7 @@ enum log_op {
     LOG_SAID,     /* data that left on a socket or on standard output */
     LOG_HEARD,    /* data that came on a socket */
     LOG_SYNC_ALL, /* of the whole file system */
+    LOG_RANGE,    /* handle; sync_file_range() */
     LOG_STRANGE,  /* text: a call that the model of the disk does not know */
 };
 

@@ -56,14 +56,25 @@ static int number_order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static bool is_commit(const struct log_record *record)
+{
+    return record->op == LOG_WRITE && (record->flags & LOG_SYNCED);
+}
+
 /* Where what must be there changes: a sync ends, a promise leaves. */
 static bool is_edge(const struct log_record *record)
 {
     return record->op == LOG_SYNC || record->op == LOG_SYNC_ALL || record->op == LOG_SAID ||
-           (record->op == LOG_WRITE && (record->flags & LOG_SYNCED));
+           is_commit(record);
 }
 
-static void order_moments(struct recording *recording)
+static void add_edge(struct recording *recording, uint64_t at, uint64_t after)
+{
+    if (at > after)
+        recording->edges[recording->edge_count++] = at;
+}
+
+static void order_moments(struct recording *recording, uint64_t after)
 {
     recording->moments = calloc(recording->count * 2, sizeof(struct moment));
     recording->edges = calloc(recording->count * 2, sizeof(uint64_t));
@@ -73,19 +84,37 @@ static void order_moments(struct recording *recording)
         recording->moments[recording->moment_count++] = (struct moment){ record->end, record };
         if (!is_edge(record))
             continue;
-        recording->edges[recording->edge_count++] = record->begin;
-        recording->edges[recording->edge_count++] = record->end;
+        add_edge(recording, record->begin, after);
+        add_edge(recording, record->end, after);
     }
     qsort(recording->moments, recording->moment_count, sizeof(struct moment), moment_order);
     qsort(recording->edges, recording->edge_count, sizeof(uint64_t), number_order);
 }
 
-bool recording_read(struct recording *recording, const char *path)
+bool recording_read(struct recording *recording, const char *path, uint64_t after)
 {
     if (!read_log(recording, path))
         return false;
-    order_moments(recording);
-    return recording->edge_count > 0;
+    order_moments(recording, after);
+    return true;
+}
+
+size_t recording_commits(const struct recording *recording)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < recording->count; i++)
+        count += is_commit(recording->records[i]);
+    return count;
+}
+
+size_t recording_ranges(const struct recording *recording)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < recording->count; i++)
+        count += recording->records[i]->op == LOG_RANGE;
+    return count;
 }
 
 void recording_play(const struct recording *recording, struct disk *disk, size_t *next,

@@ -20,8 +20,12 @@ struct recording {
     size_t edge_count;
 };
 
-/* False: not a whole recording. What it points to stays mapped. */
-bool recording_read(struct recording *recording, const char *path);
+/* False: not a whole recording. What it points to stays mapped. Edges up to
+ * `after` are none. */
+bool recording_read(struct recording *recording, const char *path, uint64_t after);
+/* How many calls: writes through O_DSYNC, each of which ends a commit; sync_file_range(). */
+size_t recording_commits(const struct recording *recording);
+size_t recording_ranges(const struct recording *recording);
 /* Tell the disk of everything before `cut`, from moment number *next on. */
 void recording_play(const struct recording *recording, struct disk *disk, size_t *next,
                     uint64_t cut);

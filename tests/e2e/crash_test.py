@@ -23,33 +23,16 @@ def digest(data):
     return hashlib.sha256(data).hexdigest()
 
 
-class Ledger:
-    """Clients that submit for as long as they may, and what was acknowledged to them."""
+class Ledger(Clients):
+    """What was sent, and what of it was acknowledged."""
 
     def __init__(self, w, seed):
-        self.w = w
         self.sent, self.acknowledged = {}, {}
-        self.lock = threading.Lock()
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.run, args=(i, random.Random(seed + i)), daemon=True) for i in range(4)]
-        for thread in self.threads:
-            thread.start()
-
-    def run(self, client, dice):
-        number = 0
-        while not self.over.is_set():
-            try:
-                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=5 * SLOW) as s:
-                    s.ehlo()
-                    while not self.over.is_set():
-                        number += 1
-                        self.submit(s, f"{client}-{number}", dice)
-                        self.over.wait(0.005)
-            except (OSError, smtplib.SMTPException):
-                self.over.wait(0.02)
+        super().__init__(w, seed, clients=4)
 
     def submit(self, s, name, dice):
-        size = dice.choice((40, 3000, 3000, 20000, 320000 + dice.randrange(200000)) if client_is_large(name) else (0, 800, 9000))
+        large = name.startswith("c0n")
+        size = dice.choice((40, 3000, 3000, 20000, 320000 + dice.randrange(200000)) if large else (0, 800, 9000))
         line = (name * 30)[:70].encode() + b"\r\n"
         body = line * (size // len(line)) + b".\r\n..%s\r\n" % name.encode()
         recipients = [f"r{i}@there.test" for i in range(dice.choice((1, 1, 1, 3)))]
@@ -60,15 +43,7 @@ class Ledger:
         send(s, "a@here.test", recipients, content)
         with self.lock:
             self.acknowledged[name] = began
-
-    def stop(self):
-        self.over.set()
-        for thread in self.threads:
-            thread.join(20 * SLOW)
-
-
-def client_is_large(name):
-    return name.startswith("0-")
+        self.over.wait(0.005)
 
 
 class Kills:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import secrets
 import shutil
@@ -405,6 +406,35 @@ def send(s, sender, recipients, message, mail=(), rcpt=()):
     code, text = s.data(message)
     assert code == 250, (code, text)
     return text.decode().split()[-1]
+
+
+class Clients:
+    """Clients that submit for as long as they may, also over a relay's death: submit(s, name, dice)
+    sends one message and notes what it was told."""
+
+    def __init__(self, w, seed, clients):
+        self.w, self.lock, self.over = w, threading.Lock(), threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(i, random.Random(seed * 1000 + i)), daemon=True)
+                        for i in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, client, dice):
+        number = 0
+        while not self.over.is_set():
+            try:
+                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=5 * SLOW) as s:
+                    s.ehlo()
+                    while not self.over.is_set():
+                        number += 1
+                        self.submit(s, f"c{client}n{number}", dice)
+            except (OSError, smtplib.SMTPException, AssertionError):  # it died, or said 4xx
+                self.over.wait(0.02)
+
+    def stop(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(20 * SLOW)
 
 
 def mail(sender="a@here.test", to="b@there.test", subject="test", body="hello\r\n"):
