@@ -93,8 +93,11 @@ static enum err read_file(const char *file, struct report *report, struct conf *
     arena_init(&arena);
     enum err err = tree_slurp(name, CONF_MAX, &arena, &text, &mode, &fault);
     if (err)
-        report_error(report, (struct place){ name, 0 }, "name another one with -c FILE", "%s",
-                     fault.text);
+        report_error(report, (struct place){ name, 0 },
+                     err == ERR_DENIED ? "root and the relay's user may; or name another one with "
+                                         "-c FILE"
+                                       : "name another one with -c FILE",
+                     "%s", fault.text);
     else
         err = read_text(name, text, report, out_conf);
     arena_clear(&arena);

@@ -291,6 +291,13 @@ static void read_line(int argc, char **argv, struct line *line)
     }
 }
 
+static int help_on(const char *name)
+{
+    const struct cmd *cmd = find(str_of(name));
+
+    return cmd ? help_for(cmd) : unknown(name);
+}
+
 static int run(const struct line *line)
 {
     const struct cmd *cmd;
@@ -306,6 +313,8 @@ static int run(const struct line *line)
             return help();
         return cmd_fail(EX_USAGE, "no command; waypost --help lists them");
     }
+    if (strcmp(line->argv[0], "help") == 0)
+        return line->argc > 1 ? help_on(line->argv[1]) : help();
     cmd = find(str_of(line->argv[0]));
     if (!cmd)
         return unknown(line->argv[0]);
@@ -331,9 +340,26 @@ int cmd_main(int argc, char **argv)
 
 /* ---- for the commands ---- */
 
-const char *cmd_bad_option(int option)
+/* Among several letters behind one hyphen getopt has not left the word yet. */
+static const char *word_of_option(char **argv)
 {
-    return option == ':' ? "a value is missing behind " : "unknown option ";
+    const char *next = argv[optind];
+
+    if (next && next[0] == '-' && next[1] && next[1] != '-' && next[2] && optopt > 0 &&
+        optopt < 256 && strchr(next + 1, optopt))
+        return next;
+    return argv[optind - 1];
+}
+
+struct cmd_wrong cmd_wrong_option(int option, char **argv)
+{
+    struct cmd_wrong wrong = { "unknown option ", word_of_option(argv) };
+
+    if (option == ':')
+        wrong.what = "a value is missing behind ";
+    else if (option == '?' && optopt && strncmp(wrong.word, "--", 2) == 0)
+        wrong.what = "this option has no value: ";
+    return wrong;
 }
 
 int cmd_code(enum err err)

@@ -43,8 +43,11 @@ int cmd_fail(int code, const char *format, ...) __attribute__((format(printf, 2,
 /* "waypost: SENTENCE" and how the command ("user") or one verb of it ("user add")
  * is used; returns EX_USAGE. */
 int cmd_misuse(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What is wrong with the option before this one, for getopt's '?' and ':'. */
-const char *cmd_bad_option(int option);
+/* What is wrong with the option at which getopt stopped ("unknown option "), and its word. */
+struct cmd_wrong {
+    const char *what, *word;
+};
+struct cmd_wrong cmd_wrong_option(int option, char **argv);
 /* The exit code that fits. */
 int cmd_code(enum err err);
 

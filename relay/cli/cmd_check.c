@@ -146,8 +146,10 @@ int cmd_check(const char *conf_file, int argc, char **argv)
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 'j')
-            return cmd_misuse("check", "unknown option %s", argv[optind - 1]);
+        if (option != 'j') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("check", "%s%s", wrong.what, wrong.word);
+        }
         json = true;
     }
     /* The file's name without -c is what everybody tries first. */

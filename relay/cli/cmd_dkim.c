@@ -96,9 +96,10 @@ static int read_options(int argc, char **argv, const char *allowed, struct dkim_
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (!strchr(allowed, option))
-            return cmd_misuse("dkim", "dkim %s: %s%s", argv[0], cmd_bad_option(option),
-                              argv[optind - 1]);
+        if (!strchr(allowed, option)) {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("dkim", "dkim %s: %s%s", argv[0], wrong.what, wrong.word);
+        }
         if (option == 's')
             wish->selector = optarg;
         else if (option == 't')

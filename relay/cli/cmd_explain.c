@@ -6,6 +6,7 @@
 #include "relay/mail/outcome.h"
 
 #include <getopt.h>
+#include <unistd.h>
 
 #define TEXT_MAX 65536
 
@@ -22,7 +23,11 @@ static bool read_input(struct buf *text)
 
 static bool gather(int argc, char **argv, struct buf *text)
 {
-    if (argc == 0 || (argc == 1 && strcmp(argv[0], "-") == 0))
+    bool reads = argc == 0 || (argc == 1 && strcmp(argv[0], "-") == 0);
+
+    if (reads && isatty(STDIN_FILENO))
+        (void)fputs("Paste the reply, then press Enter and Ctrl-D:\n", stderr);
+    if (reads)
         return read_input(text);
     for (int i = 0; i < argc; i++)
         if ((i > 0 && !buf_char(text, ' ')) || !buf_cstr(text, argv[i]))
@@ -114,7 +119,8 @@ static int explain(struct str pasted, bool json)
     int code;
 
     if (str_trim(pasted).len == 0)
-        return cmd_misuse("explain", "nothing to explain");
+        return cmd_misuse("explain", "nothing to explain: give the reply as an argument or on "
+                                     "standard input");
     if (!outcome_explain(pasted, &outcome))
         return cmd_fail(EX_DATAERR, "nothing in this text is known; paste the reply with its code, "
                                     "such as 550 5.7.26");
@@ -139,8 +145,10 @@ int cmd_explain(const char *conf_file, int argc, char **argv)
     opterr = 0;
     /* "+": a reply may have words that look like options. */
     while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-        if (option != 'j')
-            return cmd_misuse("explain", "\"%s\" is not an option of explain", argv[optind - 1]);
+        if (option != 'j') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("explain", "%s%s", wrong.what, wrong.word);
+        }
         json = true;
     }
     buf_init(&text, TEXT_MAX);

@@ -268,8 +268,10 @@ int cmd_migrate(const char *conf_file, int argc, char **argv)
     (void)conf_file;
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == '?' || option == ':')
-            return cmd_misuse("migrate", "migrate: %s%s", cmd_bad_option(option), argv[optind - 1]);
+        if (option == '?' || option == ':') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("migrate", "migrate: %s%s", wrong.what, wrong.word);
+        }
         from = option == 'f' ? optarg : from;
         wish.secrets = option == 's' ? optarg : wish.secrets;
     }

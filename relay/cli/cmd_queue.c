@@ -7,6 +7,8 @@
 #include "relay/cli/queue_source.h"
 #include "relay/cli/queue_text.h"
 
+#include <unistd.h>
+
 #define TEXT_MAX ((size_t)64 << 20)
 #define EX_NOTHING 1 /* nothing matched: as grep says it */
 
@@ -66,7 +68,7 @@ static int printed(struct printing *printing, enum err err, const struct fault *
     if (printing->code)
         return printing->code;
     if (printing->count == 0 && !printing->wish->json)
-        (void)puts(nothing);
+        (void)printf("%s%s.\n", nothing, relay_ask_scope());
     return EX_OK;
 }
 
@@ -86,7 +88,7 @@ static int list_ids(struct queue_source *source, const struct queue_wish *wish)
             rc = ERR_OK;
         json_decref(message);
     }
-    return printed(&printing, rc, &fault, "None of them is in the queue.");
+    return printed(&printing, rc, &fault, "None of them is in the queue");
 }
 
 static int list_all(struct queue_source *source, const struct queue_wish *wish)
@@ -96,8 +98,9 @@ static int list_all(struct queue_source *source, const struct queue_wish *wish)
     enum err rc = queue_source_list(source, wish, print_row, &printing, &fault);
 
     return printed(&printing, rc, &fault,
-                   filter_is_all(&wish->filter) ? "The queue is empty."
-                                                : "Nothing in the queue matches.");
+                   !filter_is_all(&wish->filter) ? "Nothing in the queue matches"
+                   : geteuid() == 0              ? "The queue is empty"
+                                                 : "No mail that you may see is in the queue");
 }
 
 static int run_list(struct queue_source *source, struct queue_wish *wish)
@@ -118,7 +121,7 @@ static int run_lanes(struct queue_source *source, struct queue_wish *wish)
     printing.head = queue_text_lanes_head;
     printing.row = queue_text_lane;
     rc = queue_source_lanes(source, wish, print_row, &printing, &fault);
-    return printed(&printing, rc, &fault, "No mail waits anywhere.");
+    return printed(&printing, rc, &fault, "No mail waits anywhere");
 }
 
 /* ---- show ---- */

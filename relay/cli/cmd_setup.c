@@ -208,8 +208,10 @@ static int read_options(int argc, char **argv, struct wish *wish)
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == '?' || option == ':')
-            return cmd_misuse("setup", "setup: %s%s", cmd_bad_option(option), argv[optind - 1]);
+        if (option == '?' || option == ':') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("setup", "setup: %s%s", wrong.what, wrong.word);
+        }
         wish->answers.smarthost = option == 's' ? optarg : wish->answers.smarthost;
         wish->answers.username = option == 'u' ? optarg : wish->answers.username;
         wish->answers.tls = option == 't' ? optarg : wish->answers.tls;

@@ -67,8 +67,9 @@ static enum err read_disk(struct tracing *tracing, struct fault *fault)
     tracing->is_down = true;
     if (rc)
         return rc;
-    return tracelog_find(tracing->ask.trace_folder, str_of(tracing->handle), (size_t)tracing->max,
-                         add_hop, tracing, fault);
+    rc = tracelog_find(tracing->ask.trace_folder, str_of(tracing->handle), (size_t)tracing->max,
+                       add_hop, tracing, fault);
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
 /* ---- showing them ---- */
@@ -117,10 +118,10 @@ static int nothing(const struct tracing *tracing)
     buf_escaped(&shown, str_of(tracing->handle), 512);
     buf_char(&shown, '\0');
     (void)cmd_fail(EX_NOTHING,
-                   "no trace of %s: try the message id that the relay gave in its 250 reply, the "
-                   "Message-ID field, a recipient's whole address, or the queue id in the next "
+                   "no trace of \"%s\"%s: try the message id that the relay gave in its 250 reply, "
+                   "the Message-ID field, a recipient's whole address, or the queue id in the next "
                    "hop's reply; traces are kept for queue.trace-age and up to queue.trace-size.",
-                   shown.at);
+                   shown.at, relay_ask_scope());
     buf_clear(&shown);
     return EX_NOTHING;
 }
@@ -131,7 +132,7 @@ static enum err look(struct tracing *tracing, struct fault *fault)
     enum err rc = tracing->is_down ? ERR_REFUSED : ask_relay(tracing, fault);
 
     if (rc == ERR_REFUSED)
-        rc = read_disk(tracing, fault);
+        return read_disk(tracing, fault);
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
@@ -189,8 +190,10 @@ static int read_options(int argc, char **argv, struct tracing *tracing)
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == '?' || option == ':')
-            return cmd_misuse("trace", "%s%s", cmd_bad_option(option), argv[optind - 1]);
+        if (option == '?' || option == ':') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return cmd_misuse("trace", "%s%s", wrong.what, wrong.word);
+        }
         tracing->json |= option == 'j';
         if (option == 'n' && (!str_u64(str_of(optarg), &tracing->max) || tracing->max == 0 ||
                               tracing->max > MESSAGES_MAX))

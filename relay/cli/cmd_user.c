@@ -40,8 +40,10 @@ static int read_options(int argc, char **argv, const char *allowed, struct wish 
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (!strchr(allowed, option))
-            return misuse(wish, cmd_bad_option(option), argv[optind - 1]);
+        if (!strchr(allowed, option)) {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return misuse(wish, wrong.what, wrong.word);
+        }
         if (option == 's')
             wish->senders[wish->sender_count++] = str_of(optarg);
         else if (option == 'f')

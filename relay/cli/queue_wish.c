@@ -101,8 +101,10 @@ int queue_wish_read(int argc, char **argv, const char *allowed, struct queue_wis
     opterr = 0;
     optind = 1;
     while (!code && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-        if (option == '?' || option == ':')
-            return misuse(wish, cmd_bad_option(option), argv[optind - 1]);
+        if (option == '?' || option == ':') {
+            struct cmd_wrong wrong = cmd_wrong_option(option, argv);
+            return misuse(wish, wrong.what, wrong.word);
+        }
         if (!is_allowed(option, allowed))
             return misuse(wish, "this option does not apply here: --", name_of(options, option));
         code = take(wish, option, optarg);

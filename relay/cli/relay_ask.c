@@ -24,8 +24,8 @@ int relay_ask_open(const char *conf_file, struct relay_ask *ask)
 {
     *ask = (struct relay_ask){ .conf = geteuid() == 0 ? NULL : cmd_conf_quietly(conf_file) };
     /* The file, or passwords that it names, may be for the relay's eyes only. */
-    if (!ask->conf && geteuid() != 0)
-        (void)conf_glance(conf_file, &ask->conf);
+    if (!ask->conf && geteuid() != 0 && access(conf_file_name(conf_file), F_OK) == 0)
+        ask->is_guess = !conf_glance(conf_file, &ask->conf);
     if (!ask->conf)
         ask->conf = cmd_conf(conf_file);
     if (!ask->conf)
@@ -82,6 +82,11 @@ enum err relay_ask_call(const struct relay_ask *ask, const char *method, const c
 
     if (rc == ERR_NOT_FOUND || rc == ERR_REFUSED)
         return ERR_REFUSED;
+    if (rc == ERR_DENIED)
+        return fault_set(fault, rc,
+                         "cannot connect to the relay at %s: permission denied (root and the "
+                         "relay's user may)",
+                         ask->socket);
     if (rc || (response->status >= 200 && response->status < 300))
         return rc;
     return refuse(response, fault);
@@ -111,16 +116,34 @@ void relay_ask_param(struct buf *path, const char *name, struct str value)
     http_escape(path, value);
 }
 
+/* Behind "nobody listens on PATH". */
+static const char *guess_note(const struct relay_ask *ask)
+{
+    return ask->is_guess ? ", the usual path: you may not read the configuration" : "";
+}
+
+const char *relay_ask_scope(void)
+{
+    return geteuid() == 0
+               ? ""
+               : " (you see mail that you handed in; root and the relay's group see all)";
+}
+
 enum err relay_ask_go_direct(const struct relay_ask *ask, const char *folder, struct fault *fault)
 {
+    if (access(folder, F_OK) && access(ask->queue_folder, F_OK) && errno == ENOENT)
+        return fault_set(fault, ERR_NOT_FOUND,
+                         "the relay is not running (nobody listens on %s%s), and no relay has run "
+                         "on this data folder yet: " STR_FMT,
+                         ask->socket, guess_note(ask), STR_ARG(ask->conf->data));
     if (access(folder, R_OK | X_OK) && errno == EACCES)
         return fault_set(fault, ERR_DENIED,
-                         "the relay is not running (nobody listens on %s); without it only root "
+                         "the relay is not running (nobody listens on %s%s); without it only root "
                          "and its user can look into " STR_FMT,
-                         ask->socket, STR_ARG(ask->conf->data));
-    (void)cmd_fail(EX_OK,
-                   "the relay is not running (nobody listens on %s): reading " STR_FMT " directly",
-                   ask->socket, STR_ARG(ask->conf->data));
+                         ask->socket, guess_note(ask), STR_ARG(ask->conf->data));
+    (void)cmd_fail(
+        EX_OK, "the relay is not running (nobody listens on %s%s): reading " STR_FMT " directly",
+        ask->socket, guess_note(ask), STR_ARG(ask->conf->data));
     return ERR_OK;
 }
 
@@ -150,7 +173,7 @@ void relay_ask_say_dropped(const struct relay_ask *ask)
 int relay_ask_say_down(const struct relay_ask *ask, const char *what)
 {
     return cmd_fail(EX_UNAVAILABLE,
-                    "the relay is not running (nobody listens on %s), so nothing can be %s; "
+                    "the relay is not running (nobody listens on %s%s), so nothing can be %s; "
                     "start it (systemctl start waypost, or waypost serve) and ask again",
-                    ask->socket, what);
+                    ask->socket, guess_note(ask), what);
 }

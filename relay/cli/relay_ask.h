@@ -16,6 +16,7 @@ struct relay_ask {
     struct conf *conf;
     char *socket;
     char *queue_folder, *trace_folder;
+    bool is_guess; /* the caller may not read the configuration: the usual paths */
 };
 
 /* EX_OK, or EX_CONFIG with every mistake printed. */
@@ -37,6 +38,8 @@ void relay_ask_param(struct buf *path, const char *name, struct str value);
 /* The relay is down, and `folder` is to be read without it: said on standard error.
  * ERR_DENIED: the caller may not, and the fault says who may. */
 enum err relay_ask_go_direct(const struct relay_ask *ask, const char *folder, struct fault *fault);
+/* Added where nothing was found: others' mail is not shown to everybody. "" for root. */
+const char *relay_ask_scope(void);
 /* What waits in the drop folder, in no queue yet; for those who may look. */
 void relay_ask_say_dropped(const struct relay_ask *ask);
 /* "not running, so ..." for commands that change something. */

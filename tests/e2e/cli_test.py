@@ -465,6 +465,56 @@ def no_queue(stack):
     says(waypost("-c", desk.conf, "sendmail", "-bp", code=NOINPUT), "no relay has run on this data folder")
 
 
+@case("a new user's slips are answered with what was wrong and what to do")
+def slips(stack):
+    desk = Desk()
+    for words, code, pieces in (
+            (["help"], OK, ["usage:", "queue "]), (["help", "trace"], OK, ["usage: waypost trace", "--limit"]),
+            (["help", "qeue"], USAGE, ['did you mean "queue"']),
+            (["queue", "list", "-nx"], USAGE, ["unknown option -nx"]),
+            (["queue", "list", "--json", "-n"], USAGE, ["unknown option -n\n"]),
+            (["queue", "list", "--json=1"], USAGE, ["this option has no value: --json=1"]),
+            (["queue", "list", "--sender"], USAGE, ["a value is missing behind --sender"]),
+            (["check", "--json=1"], USAGE, ["this option has no value"]), (["explain", "-q"], USAGE, ["unknown option -q"]),
+            (["explain"], USAGE, ["nothing to explain", "standard input"]),
+            (["trace", "two words"], NOINPUT, ["not running", "no relay has run on this data folder yet", f"{desk.dir}/data"]),
+            (["queue", "list"], NOINPUT, ["not running", "no relay has run on this data folder yet"])):
+        text = waypost("-c", desk.conf, *words, code=code, input="")
+        says(text, *pieces)
+        assert code == OK or len([line for line in text.splitlines() if line.startswith("waypost: ")]) == 1, text
+
+
+@case("who may not see something is told so, not that there is nothing")
+def others(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    relay = Waypost(stack, 'route "all" { relay = {"127.0.0.1:1"} tls = none }', tls=False)
+    relay.send("a@here.test", "b@there.test", "Subject: x\n\nhi\n")
+    where = folder("others")
+    where.chmod(0o755)
+    relay.dir.chmod(0o755)
+    conf, secret = where / "waypost.conf", where / "secret.conf"
+    shutil.copy2(relay.conf, conf)
+    conf.chmod(0o644)
+    secret.write_text(relay.conf.read_text())
+    secret.chmod(0o600)
+
+    def nobody(*words, code):
+        done = run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", WAYPOST, *words, check=False)
+        assert done.returncode == code, (words, done)
+        return done.stdout + done.stderr
+
+    says(waypost("-c", conf, "queue", "list"), "b@there.test")
+    says(nobody("-c", conf, "queue", "list", code=OK), "that you may see", "root and the relay's group see all")
+    says(nobody("-c", conf, "trace", "b@there.test", code=1), "root and the relay's group see all")
+    says(nobody("-c", secret, "check", code=CONFIG), "Permission denied", "root and the relay's user may")
+    says(nobody("-c", where / "none.conf", "queue", "list", code=CONFIG), "none.conf", "No such file", "-c FILE")
+    if not os.path.exists("/run/waypost/waypost.sock"):
+        says(nobody("-c", secret, "queue", "flush", code=69), "you may not read the configuration")
+    relay.dir.chmod(0o700)
+    says(nobody("-c", conf, "queue", "list", code=77), "cannot connect", "root and the relay's user may")
+
+
 @case("a trace begins with the message's arrival, also where the way was known before")
 def known_way(stack):
     hop = Hop(stack, script={"rcpt": ["450 4.2.1 later", "250 2.1.5 ok"]})  # the first stays, and with it what is known
