@@ -140,9 +140,9 @@ static int help(void)
     for (size_t i = 0; i < CMD_COUNT; i++)
         (void)printf("  %-10s %s\n", cmds[i].name, cmds[i].help);
     (void)printf("\n"
-                 "  -c FILE    the configuration (else $WAYPOST_CONF, else %s)\n"
+                 "  -c, --config FILE   the configuration (else $WAYPOST_CONF, else %s)\n"
                  "  --version\n"
-                 "  --help     this, or how a command is used: waypost COMMAND --help\n",
+                 "  -h, --help          this, or how a command is used: waypost COMMAND --help\n",
                  CONF_FILE_DEFAULT);
     return EX_OK;
 }
