@@ -4,9 +4,9 @@ The real relay runs under load with tests/crash/recorder.c preloaded, is killed
 and started again in the middle of it, and tests/crash/check.c then opens the
 store as hundreds of power cuts would have left it (tests/crash/README.md).
 
-TEST_IMAGES: how many (400; slow builds 150; TEST_LONG: 6000); one for 16 more has a
-second cut inside the recovery from the first, and as many are of a flood. TEST_SEED: of the load's dice and the
-images' (1). What fails is kept in TEST_KEEP, if that is given.
+TEST_IMAGES: how many (400; slow builds 150; TEST_LONG: 6000). For every 16 of them there is one
+more whose recovery is cut again, and one of a flood. TEST_SEED: of the load's dice and the images'
+(1). What fails is kept in TEST_KEEP, if that is given.
 """
 import collections
 import filecmp
