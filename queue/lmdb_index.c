@@ -214,6 +214,15 @@ void part_free(struct lmdb *l, struct part *part)
     free(part);
 }
 
+int64_t part_low(const struct part *part, int64_t low)
+{
+    for (; part; part = part->newer) {
+        int64_t ms = msgid_wall_ms(&part->id);
+        low = ms < low ? ms : low;
+    }
+    return low;
+}
+
 bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, size_t bytes)
 {
     if (l->window_bytes + bytes > l->window_max)

@@ -123,10 +123,7 @@ static int64_t fresh_low(struct lmdb *l, const struct part *part)
 {
     int64_t low = l->wall_us() / 1000 - SLACK_MS;
 
-    for (; part; part = part->newer) {
-        int64_t ms = msgid_wall_ms(&part->id);
-        low = ms < low ? ms : low;
-    }
+    low = part_low(part, low);
     if (l->is_recovering && msgid_wall_ms(&l->recover_at) < low)
         low = msgid_wall_ms(&l->recover_at);
     return low;

@@ -86,6 +86,14 @@ static enum err index_one(struct lmdb *l, const struct msgid *id, struct fault *
     return rc;
 }
 
+/* A crash goes on from here: behind what is done, but before all that is in a window. */
+static void move_watermark(struct lmdb *l, const struct msgid *done)
+{
+    pthread_mutex_lock(&l->lock);
+    l->batch.state.fresh_low_ms = part_low(l->oldest, msgid_wall_ms(done));
+    pthread_mutex_unlock(&l->lock);
+}
+
 static enum err index_page(struct lmdb *l, struct recovery *recovery, struct fault *fault)
 {
     enum err rc = batch_begin(l, fault);
@@ -95,9 +103,8 @@ static enum err index_page(struct lmdb *l, struct recovery *recovery, struct fau
     rc = next_ids(l, recovery, fault);
     for (size_t i = 0; i < recovery->count && !rc; i++)
         rc = index_one(l, &recovery->ids[i], fault);
-    /* A crash from here on goes on from here. */
     if (recovery->count > 0)
-        l->batch.state.fresh_low_ms = msgid_wall_ms(&recovery->after);
+        move_watermark(l, &recovery->after);
     if (!rc && recovery->count > 0)
         return batch_commit(l, fault);
     batch_abort(l);

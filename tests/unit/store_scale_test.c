@@ -76,6 +76,29 @@ static void what_was_in_memory_is_indexed_in_pages(void **state)
     rig_free(rig);
 }
 
+/* The clock was set back before the start: while the mail of before is still being
+ * indexed new ids lie among the old ones. The next start must not step over them. */
+static void what_comes_under_a_clock_set_back_is_indexed_too(void **state)
+{
+    struct rig *rig = rig_of(true, 0);
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        rig_wall_s = NOW + i / 100;
+        rig_put(rig, "a@here.test", "1@x.test direct/x.test");
+    }
+    rig->tuning.at_open = 10;
+    rig->tuning.spill_ms = 3600000;
+    rig_reopen(rig);
+    msgid_maker_init(&rig->maker); /* a new process knows nothing of later ids */
+    rig_wall_s = NOW + 15;         /* it goes on from the first thousand */
+    rig_put(rig, "a@here.test", "1@y.test direct/y.test");
+    rig_wall_s = NOW + 20;
+    assert_int_equal(deliver_all(rig, "direct/x.test", 2000), 2000); /* it is through */
+    rig_reopen(rig);
+    assert_int_equal(deliver_all(rig, "direct/y.test", 1), 1);
+    rig_free(rig);
+}
+
 struct counter {
     size_t asked;
     const char *lane;
@@ -329,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_in_memory_is_indexed_in_pages),
+        cmocka_unit_test(what_comes_under_a_clock_set_back_is_indexed_too),
         cmocka_unit_test(the_same_routes_are_not_looked_at_again),
         cmocka_unit_test(a_change_leaves_alone_what_it_does_not_touch),
         cmocka_unit_test(a_look_finds_what_is_old_and_writes_nothing),

@@ -785,10 +785,9 @@ static void all_lanes_hear_when_a_lease_ends(struct rig *rig)
 {
     rig_put(rig, "a@here.test", "1@x.test smart/*,2@y.test smart/*,3@z.test smart/*");
     struct claim *claim = rig_claim(rig, "smart/*", 1);
-    struct store_change change = { .request = rig_request(rig),
-                                   .kind = STORE_REROUTE,
-                                   .filter = all,
-                                   .reroute = reroute_apart };
+    struct store_change change = {
+        .request = rig_request(rig), .kind = STORE_REROUTE, .filter = all, .reroute = reroute_apart
+    };
 
     assert_int_equal(claim->count, 3);
     store_change(rig->store, &change);
