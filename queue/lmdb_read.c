@@ -1,11 +1,9 @@
 /*
- * lmdb_read.c - list, get, lanes: on the disk class, in short read transactions.
+ * lmdb_read.c - get and lanes: on the disk class, in short read transactions.
  */
 #include "queue/lmdb_store.h"
 
 #include <stdlib.h>
-
-#define LOOK 500 /* records in one read transaction */
 
 struct read_job {
     struct job job;
@@ -53,119 +51,6 @@ static void post(struct store *store, struct store_request *request,
     read->run = run;
     read->job = (struct job){ .run = read_run, .done = read_done };
     lmdb_job(read->l, &read->job);
-}
-
-/* ---- list --------------------------------------------------------------------------------- */
-
-static void list_corrupt(struct store_list *list, const struct msgid *id)
-{
-    struct store_filter plain = list->filter;
-
-    plain.id = *id;
-    if (!list->filter.any_state || !rules_is_by_id(&plain) ||
-        (!msgid_is_nil(&list->filter.id) && msgid_cmp(&list->filter.id, id) != 0))
-        return;
-    list->is_corrupt[list->count] = true;
-    envelope_init(&list->envelopes[list->count]);
-    list->envelopes[list->count++].id = *id;
-}
-
-static void list_record(struct lmdb *l, MDB_txn *txn, struct store_list *list,
-                        const struct msgid *id)
-{
-    struct envelope *out = &list->envelopes[list->count];
-    struct record_content content;
-
-    envelope_init(out);
-    enum err rc = lmdb_load(l, txn, id, out, &content, NULL);
-    if (!rc && rules_matches(&list->filter, out)) {
-        list->is_corrupt[list->count++] = false;
-        list->recipients += out->recipient_count;
-        return;
-    }
-    envelope_clear(out);
-    if (rc)
-        list_corrupt(list, id);
-}
-
-/* One more than was asked for is looked up, to say whether there are more; so is one behind
- * those whose recipients are many. */
-static bool is_full(const struct store_list *list)
-{
-    size_t last = list->count > 0 ? list->envelopes[list->count - 1].recipient_count : 0;
-
-    return list->count > list->max || list->recipients - last >= STORE_LIST_RECIPIENTS;
-}
-
-/* Up to LOOK records behind *after. Ends with MDB_NOTFOUND at the end of the queue. */
-static int list_some(struct lmdb *l, MDB_txn *txn, struct store_list *list, struct msgid *after)
-{
-    struct msgid start = *after;
-    MDB_cursor *cursor = NULL;
-    MDB_val key = { MSGID_BYTES, start.bytes }, value;
-    int rc = mdb_cursor_open(txn, l->dbi_msg, &cursor);
-
-    if (!rc)
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (size_t n = 0; !rc && n < LOOK && !is_full(list);
-         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        struct msgid id;
-        if (key.mv_size != MSGID_BYTES)
-            continue;
-        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
-        if (msgid_cmp(&id, &start) <= 0)
-            continue;
-        list_record(l, txn, list, &id);
-        *after = id;
-        n++;
-    }
-    if (cursor)
-        mdb_cursor_close(cursor);
-    return rc;
-}
-
-static int list_page(struct lmdb *l, struct store_list *list, struct msgid *after)
-{
-    MDB_txn *txn = NULL;
-    int rc = lmdb_look_begin(l, &txn);
-
-    if (rc)
-        return rc;
-    if (msgid_is_nil(&list->filter.id)) {
-        rc = list_some(l, txn, list, after);
-    } else {
-        if (msgid_cmp(&list->filter.id, after) > 0) {
-            MDB_val key = { MSGID_BYTES, list->filter.id.bytes }, value;
-            if (mdb_get(txn, l->dbi_msg, &key, &value) == 0)
-                list_record(l, txn, list, &list->filter.id);
-        }
-        rc = MDB_NOTFOUND;
-    }
-    lmdb_look_end(l, txn);
-    return rc;
-}
-
-static enum err run_list(struct lmdb *l, struct store_request *request)
-{
-    struct store_list *list = (struct store_list *)(void *)request;
-    struct msgid after = list->after;
-    int rc = 0;
-
-    list->envelopes = mem_alloc((list->max + 2) * sizeof(list->envelopes[0]));
-    list->is_corrupt = mem_alloc(list->max + 2);
-    while (!rc && !is_full(list))
-        rc = list_page(l, list, &after);
-    if (rc && rc != MDB_NOTFOUND)
-        return lmdb_fault(&request->fault, rc, "cannot read the queue");
-    list->more = is_full(list);
-    if (list->more)
-        envelope_clear(&list->envelopes[--list->count]);
-    return ERR_OK;
-}
-
-void lmdb_list(struct store *store, struct store_list *request)
-{
-    post(store, &request->request, run_list);
 }
 
 /* ---- get ---------------------------------------------------------------------------------- */

@@ -133,6 +133,8 @@ static enum err get_slice(struct lmdb *l, MDB_txn *txn, const struct msgid *id, 
         return fault_set(fault, ERR_NOT_FOUND, "no message with this id is in the queue");
     if (rc)
         return lmdb_fault(fault, rc, "cannot read a message's record");
+    /* Most messages have one recipient, and thousands of them wait in memory for their turn. */
+    arena_expect(arena, value.mv_size + 1 + _Alignof(max_align_t) + sizeof(struct recipient));
     /* Out of the map: the next write in this transaction may move the page. */
     *out_bytes = arena_str(arena, str_make(value.mv_data, value.mv_size));
     return ERR_OK;

@@ -118,7 +118,9 @@ enum err recover_page(struct lmdb *l, size_t max, struct fault *fault)
 
     if (!rc) {
         l->recover_at = recovery.after;
+        pthread_mutex_lock(&l->lock);
         l->is_recovering = !recovery.is_last;
+        pthread_mutex_unlock(&l->lock);
     }
     free(recovery.ids);
     return rc;

@@ -173,7 +173,7 @@ struct lmdb {
     size_t accept_count, accept_cap;
     struct buf scratch;                          /* [w] */
     struct msgid recover_at, recover_last;       /* [w] indexed up to here; and to do */
-    bool is_recovering;                          /* [w] */
+    bool is_recovering;                          /* [w] writes under lock, read by both */
     size_t spilled_bytes;                        /* [w] since memory was given back */
     uint64_t recover_ms;                         /* [w] not before: the last page failed */
     struct msgid scan_at;                        /* [w] counted up to here */
@@ -321,8 +321,16 @@ void change_page(struct lmdb *l);
 /* ---- lmdb_mend.c ---- */
 void lmdb_mend(struct lmdb *l, struct part *part, struct due_key key); /* any thread */
 
-/* ---- lmdb_read.c ---- */
+/* ---- lmdb_list.c ---- */
 void lmdb_list(struct store *store, struct store_list *request);
+
+/* ---- lmdb_narrow.c ---- */
+/* The ids, sorted, of all mail that a list with this filter may find behind `after`, and
+ * maybe of some that it will not; malloc'd. False: the records have to be read for that. */
+bool narrow_ids(struct lmdb *l, const struct store_list *list, struct msgid **out_ids,
+                size_t *out_count);
+
+/* ---- lmdb_read.c ---- */
 void lmdb_get(struct store *store, struct store_get *request);
 void lmdb_lanes(struct store *store, struct store_lanes *request);
 /* Run on the disk class; `done` calls lmdb_job_done() and frees it. */

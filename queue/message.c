@@ -33,3 +33,13 @@ void message_unref(struct message **message)
     free(m->head);
     free(m);
 }
+
+void message_drop_content(struct message *message)
+{
+    if (atomic_load_explicit(&message->refs, memory_order_acquire) != 1)
+        return;
+    body_unref(&message->body);
+    free(message->head);
+    message->head = NULL;
+    message->head_len = 0;
+}

@@ -25,5 +25,8 @@ struct message {
 struct message *message_new(void);                    /* refs 1, envelope initialised */
 struct message *message_ref(struct message *message); /* any thread */
 void message_unref(struct message **message);         /* any thread */
+/* The holder of the only reference needs the envelope alone from here on: head and
+ * body are given up. Others hold it too: nothing happens. */
+void message_drop_content(struct message *message);
 
 #endif

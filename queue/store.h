@@ -139,7 +139,7 @@ struct store_settle {
 /* Which entries: empty or zero fields match everything. */
 struct store_filter {
     struct msgid id;      /* nil: any */
-    struct str lane;      /* lane_matches */
+    struct str lane;      /* lane_matches, and it waits there when any state will do */
     struct str sender;    /* addr_matches pattern; "<>": the null one */
     struct str recipient; /* addr_matches pattern */
     struct str user;

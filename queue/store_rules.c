@@ -79,6 +79,11 @@ bool rules_message_matches(const struct store_filter *filter, const struct envel
     return filter->sender.len == 0 || addr_matches(envelope->sender, filter->sender);
 }
 
+static bool is_open(const struct recipient *recipient)
+{
+    return recipient->state == RECIPIENT_QUEUED || recipient->state == RECIPIENT_HELD;
+}
+
 bool rules_recipient_matches(const struct store_filter *filter, const struct recipient *recipient)
 {
     if (!filter->any_state && recipient->state != filter->state)
@@ -86,6 +91,9 @@ bool rules_recipient_matches(const struct store_filter *filter, const struct rec
     if (filter->deferred_only && (recipient->attempts == 0 || recipient->state != RECIPIENT_QUEUED))
         return false;
     if (filter->lane.len && !lane_matches(recipient->lane, filter->lane))
+        return false;
+    /* A finished one is in its record only, and waits in no lane any more. */
+    if (filter->lane.len && filter->any_state && !is_open(recipient))
         return false;
     return filter->recipient.len == 0 || addr_matches(recipient->address, filter->recipient);
 }
@@ -243,8 +251,7 @@ bool rules_readdress(const struct store_change *change, struct envelope *envelop
 bool rules_is_open(const struct envelope *envelope)
 {
     for (size_t i = 0; i < envelope->recipient_count; i++) {
-        enum recipient_state state = envelope->recipients[i].state;
-        if (state == RECIPIENT_QUEUED || state == RECIPIENT_HELD)
+        if (is_open(&envelope->recipients[i]))
             return true;
     }
     return false;

@@ -29,29 +29,47 @@ void arena_clear(struct arena *arena)
     arena->used_bytes = 0;
 }
 
-/* Blocks double, so that a big message costs few of them and a small session
- * costs little. */
-static struct arena_block *block_add(struct arena *arena, size_t need)
+static size_t aligned(size_t size)
 {
-    size_t size = arena->blocks ? arena->blocks->size * 2 : ARENA_FIRST;
+    size_t need = (size + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
 
-    if (size > ARENA_LARGEST)
-        size = ARENA_LARGEST;
-    if (size < need)
-        size = need;
+    if (need < size) /* wrapped around: no such memory exists */
+        abort();
+    return need;
+}
+
+static struct arena_block *block_of(struct arena *arena, size_t size)
+{
     struct arena_block *block = mem_alloc(sizeof(*block) + size);
+
     block->size = size;
     block->next = arena->blocks;
     arena->blocks = block;
     return block;
 }
 
+/* Blocks double, so that a big message costs few of them and a small session
+ * costs little. */
+static struct arena_block *block_add(struct arena *arena, size_t need)
+{
+    size_t size = ARENA_FIRST;
+
+    if (arena->blocks && arena->blocks->size * 2 > size)
+        size = arena->blocks->size * 2;
+    if (size > ARENA_LARGEST)
+        size = ARENA_LARGEST;
+    return block_of(arena, size < need ? need : size);
+}
+
+void arena_expect(struct arena *arena, size_t size)
+{
+    if (!arena->blocks && size > 0)
+        (void)block_of(arena, aligned(size));
+}
+
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    size_t need = (size + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-
-    if (need < size) /* wrapped around: no such memory exists */
-        abort();
+    size_t need = aligned(size);
     struct arena_block *block = arena->blocks;
     if (!block || block->size - block->used < need)
         block = block_add(arena, need);

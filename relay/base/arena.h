@@ -18,6 +18,8 @@ struct arena {
 
 void arena_init(struct arena *arena);
 void arena_clear(struct arena *arena);                   /* frees everything; usable again */
+/* About so much will be needed: an empty arena takes it as one block of just that size. */
+void arena_expect(struct arena *arena, size_t size);
 void *arena_alloc(struct arena *arena, size_t size);     /* zeroed, aligned for any type */
 struct str arena_str(struct arena *arena, struct str s); /* a copy, with a NUL behind it */
 char *arena_cstr(struct arena *arena, struct str s);

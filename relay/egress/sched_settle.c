@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define BATCH_MAX 512
+#define TEXTS 256 /* status, host, reply and queue id of most results */
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 30000
 
@@ -340,6 +341,8 @@ static struct settling *settling_new(struct sched_lane *lane, struct claim *clai
     count_unsettled(lane->sched, true);
     item->claim = claim;
     arena_init(&item->arena);
+    arena_expect(&item->arena,
+                 claim->count * (sizeof(*item->verdicts) + sizeof(*item->hops)) + TEXTS);
     item->verdicts = arena_alloc(&item->arena, claim->count * sizeof(*item->verdicts));
     item->hops = arena_alloc(&item->arena, claim->count * sizeof(*item->hops));
     return item;
@@ -444,6 +447,7 @@ static void finish(struct settling *item)
     };
 
     if (item->report_count == 0) {
+        message_drop_content(item->claim->message); /* a thousand of them may wait for the store */
         send_off(item);
         return;
     }

@@ -48,6 +48,25 @@ static void large_and_empty_pieces(void **state)
     arena_clear(&arena);
 }
 
+static void what_is_expected_is_one_block(void **state)
+{
+    struct arena arena;
+    (void)state;
+    arena_init(&arena);
+    arena_expect(&arena, 0);
+    assert_int_equal(arena_room(&arena), 0);
+    arena_expect(&arena, 100);
+    size_t room = arena_room(&arena);
+    assert_in_range(room, 100, 200);
+    assert_non_null(arena_alloc(&arena, 60));
+    assert_non_null(arena_alloc(&arena, 40));
+    arena_expect(&arena, 5000); /* it is not empty any more */
+    assert_int_equal(arena_room(&arena), room);
+    assert_non_null(arena_alloc(&arena, 40)); /* more than that: as ever */
+    assert_in_range(arena_room(&arena), room + 1024, room + 2048);
+    arena_clear(&arena);
+}
+
 static void texts_are_copied(void **state)
 {
     struct arena arena;
@@ -69,6 +88,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_are_zeroed_aligned_and_apart),
         cmocka_unit_test(large_and_empty_pieces),
+        cmocka_unit_test(what_is_expected_is_one_block),
         cmocka_unit_test(texts_are_copied),
     };
 

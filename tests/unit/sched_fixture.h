@@ -83,7 +83,7 @@ static struct fixture {
     struct sched_destination destinations[4];
     struct sched_settings settings;
     unsigned hop_count[STAGE_COUNT][RESULT_COUNT];
-    char last_settle[4096];
+    char last_settle[4096], last_trouble[4096]; /* the latter: not delivered */
     bool is_idle;
     unsigned open, open_most;
 } fx;
@@ -419,6 +419,8 @@ static void on_hop(void *arg, const struct hop *hop, struct str encoded)
         buf_init(&line, sizeof(fx.last_settle) - 1);
         hop_line(hop, &line);
         str_copy(fx.last_settle, sizeof(fx.last_settle), buf_view(&line));
+        if (hop->result != RESULT_DELIVERED)
+            str_copy(fx.last_trouble, sizeof(fx.last_trouble), buf_view(&line));
         buf_clear(&line);
     }
 }

@@ -383,7 +383,7 @@ static void mail_for_a_dead_place_is_warned_of_and_expires(void **state)
     /* The first 200 are gone, and those who followed them meanwhile. */
     assert_in_range(hops_of(STAGE_SETTLE, RESULT_FAILED), 200, 203);
     assert_in_range(site->connects, 121, 121 * 3);
-    assert_non_null(strstr(fx.last_settle, "connection timed out"));
+    assert_non_null(strstr(fx.last_trouble, "connection timed out"));
 }
 
 static void what_is_put_off_after_an_outage_is_not_tried_over_and_over(void **state)

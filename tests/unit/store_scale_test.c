@@ -348,6 +348,185 @@ static void claims_of_many_loops_give_nobody_twice(void **state)
     each_store(a_lane_is_shared);
 }
 
+/* ---- lists ------------------------------------------------------------------------- */
+
+/* Five hundred at once: one by one they are as many syncs. */
+static void put_500(struct rig *rig, const char *sender, const char *(*to)(size_t i))
+{
+    struct store_accept accepts[500];
+
+    for (size_t i = 0; i < 500; i++) {
+        accepts[i] = (struct store_accept){ .request = rig_request(rig),
+                                            .message = rig_message(rig, sender, to(i)) };
+        store_accept(rig->store, &accepts[i]);
+    }
+    for (size_t i = 0; i < 500; i++) {
+        rig_wait(rig, &accepts[i].request);
+        assert_int_equal(accepts[i].request.err, ERR_OK);
+        message_unref(&accepts[i].message);
+    }
+}
+
+#define A "x@a.test direct/a.test"
+#define B "x@b.test direct/b.test"
+
+static void expect_listed(struct rig *rig, const char *name, struct store_filter filter,
+                          size_t count)
+{
+    struct store_list list = rig_list(rig, filter, 100, (struct msgid){ { 0 } });
+
+    if (list.count != count || list.more)
+        fail_msg("%s: %zu instead of %zu", name, list.count, count);
+    for (size_t i = 1; i < list.count; i++)
+        assert_true(msgid_cmp(&list.envelopes[i - 1].id, &list.envelopes[i].id) < 0);
+    store_list_clear(&list);
+}
+
+/* Fresh, put off, leased, delivered there but not elsewhere; then one on hold. */
+static void a_lane_is_listed_whole(struct rig *rig)
+{
+    const struct store_filter here = { .any_state = true, .lane = STR("direct/a.test") },
+                              place = { .any_state = true, .lane = STR("A.test") },
+                              queued = { .lane = STR("direct/a.test") };
+
+    rig_put(rig, "a@here.test", A);
+    rig_settle(rig, rig_claim(rig, "direct/a.test", 1), RECIPIENT_QUEUED, NOW + HOUR);
+    rig_put(rig, "a@here.test", A "," B);
+    rig_deliver(rig, "direct/a.test");
+    rig_put(rig, "a@here.test", A);
+    struct claim *leased = rig_claim(rig, "direct/a.test", 1);
+    rig_put(rig, "a@here.test", A);
+    rig_put(rig, "a@here.test", "x@a.test.b.test direct/a.test.b.test");
+    rig_put(rig, "a@here.test", "x@a.test smart/*");
+    expect_listed(rig, "a lane", here, 3);
+    expect_listed(rig, "its place", place, 3);
+    expect_listed(rig, "queued in it", queued, 3);
+    expect_listed(rig, "delivered there, and still bound for elsewhere",
+                  (struct store_filter){ .state = RECIPIENT_DELIVERED, .lane = here.lane }, 1);
+    expect_listed(rig, "put off", (struct store_filter){ .lane = here.lane, .deferred_only = true },
+                  1);
+    expect_listed(rig, "a lane without mail",
+                  (struct store_filter){ .any_state = true, .lane = STR("direct/c.test") }, 0);
+    expect_listed(rig, "queued for a domain, by whichever lane",
+                  (struct store_filter){ .recipient = STR("a.test") }, 4);
+    expect_listed(rig, "queued for a domain and all below",
+                  (struct store_filter){ .recipient = STR(".test") }, 6);
+    expect_listed(rig, "queued for an address",
+                  (struct store_filter){ .recipient = STR("X@a.test") }, 4);
+    expect_listed(rig, "queued for an address elsewhere",
+                  (struct store_filter){ .recipient = STR("y@a.test") }, 0);
+    expect_listed(rig, "for an address, delivered or not",
+                  (struct store_filter){ .any_state = true, .recipient = STR("x@a.test") }, 5);
+    rig_settle(rig, rig_claim(rig, "smart/*", 1), RECIPIENT_DELIVERED, 0);
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .deferred_only = true });
+    expect_listed(rig, "with one on hold", here, 3);
+    expect_listed(rig, "queued, without that", queued, 2);
+    expect_listed(rig, "held", (struct store_filter){ .state = RECIPIENT_HELD, .lane = here.lane },
+                  1);
+    store_unclaim(rig->store, &leased);
+    rig_free(rig);
+}
+
+static void a_lane_is_listed_whole_by_each_store(void **state)
+{
+    (void)state;
+    each_store(a_lane_is_listed_whole);
+}
+
+/* How many records a list reads: SIZE_MAX: all. */
+static size_t records_of(struct rig *rig, struct store_filter filter)
+{
+    struct store_list list = { .filter = filter };
+    struct msgid *ids = NULL;
+    size_t count = 0;
+
+    if (!narrow_ids(lmdb_of(rig->store), &list, &ids, &count))
+        return SIZE_MAX;
+    free(ids);
+    return count;
+}
+
+static const char *to_many_domains(size_t i)
+{
+    static char to[64];
+
+    (void)snprintf(to, sizeof(to), "x@d%zu.test direct/d%zu.test", i, i);
+    return i % 100 ? to : A;
+}
+
+static void a_list_reads_what_its_lane_has(struct rig *rig)
+{
+    const struct store_filter here = { .any_state = true, .lane = STR("direct/a.test") };
+
+    put_500(rig, "a@here.test", to_many_domains);
+    for (int i = 0; i < 200 && records_of(rig, here) == SIZE_MAX; i++)
+        pause_ms(5); /* counted first */
+    assert_int_equal(records_of(rig, here), 5);
+    assert_int_equal(records_of(rig, (struct store_filter){ .lane = here.lane }), 5);
+    assert_int_equal(records_of(rig, (struct store_filter){ .recipient = STR("x@a.test") }), 5);
+    const struct {
+        const char *name;
+        struct store_filter filter;
+    } rows[] = {
+        { "everything", all },
+        { "too many lanes", { .any_state = true, .lane = STR("direct") } },
+        { "a recipient that may have been delivered",
+          { .any_state = true, .recipient = STR("x@a.test") } },
+        { "finished ones", { .state = RECIPIENT_FAILED, .lane = here.lane } },
+        { "any domain", { .recipient = STR("x@") } },
+        { "a sender", { .any_state = true, .sender = STR("a@here.test") } },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (records_of(rig, rows[i].filter) != SIZE_MAX)
+            fail_msg("%s: not all records are read", rows[i].name);
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("x@d7.test") });
+    assert_int_equal(records_of(rig, here), 5);
+    rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("x@a.test") });
+    assert_int_equal(records_of(rig, here), SIZE_MAX);
+    rig_free(rig);
+}
+
+static void a_list_reads_what_its_lane_has_on_disk(void **state)
+{
+    (void)state;
+    a_list_reads_what_its_lane_has(rig_of(true, 0));
+    a_list_reads_what_its_lane_has(rig_of(true, 1));
+}
+
+static const char *to_one_lane(size_t i)
+{
+    (void)i;
+    return "x@y.test " LANE;
+}
+
+/* In turns at the disk workers: what waits meanwhile is not at the end of it. */
+static void a_long_list_gives_way(void **state)
+{
+    struct rig *rig = rig_of(true, 1);
+    const size_t count = RIG_SANITIZED ? 4500 : 9000;
+    (void)state;
+    for (size_t i = 500; i < count; i += 500)
+        put_500(rig, "a@here.test", to_one_lane);
+    put_500(rig, "z@here.test", to_one_lane);
+    struct store_list lists[6];
+    for (size_t i = 0; i < 6; i++) {
+        lists[i] =
+            (struct store_list){ .request = rig_request(rig),
+                                 .filter = { .any_state = true, .sender = STR("z@here.test") },
+                                 .max = 400 };
+        store_list(rig->store, &lists[i]);
+    }
+    rig_free_claims(rig_claim(rig, LANE, 1));
+    for (size_t i = 0; i < 6; i++) {
+        rig_wait(rig, &lists[i].request);
+        assert_int_equal(lists[i].request.err, ERR_OK);
+        assert_int_equal(lists[i].count, 400);
+        assert_true(lists[i].more);
+        store_list_clear(&lists[i]);
+    }
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +536,9 @@ int main(void)
         cmocka_unit_test(a_change_leaves_alone_what_it_does_not_touch),
         cmocka_unit_test(a_look_finds_what_is_old_and_writes_nothing),
         cmocka_unit_test(claims_of_many_loops_give_nobody_twice),
+        cmocka_unit_test(a_lane_is_listed_whole_by_each_store),
+        cmocka_unit_test(a_list_reads_what_its_lane_has_on_disk),
+        cmocka_unit_test(a_long_list_gives_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
