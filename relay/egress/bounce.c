@@ -21,7 +21,7 @@ struct bounce {
     int64_t began_us;
 };
 
-static void tell_failed(const struct bounce *bounce, struct str why)
+static void tell_failed(const struct bounce *bounce, struct str why, bool try_again)
 {
     struct hop hop = {
         .id = bounce->original->envelope.id,
@@ -29,26 +29,27 @@ static void tell_failed(const struct bounce *bounce, struct str why)
         .ended_us = loop_wall_us(bounce->options.loop),
         .weight = HOP_WARNING,
         .stage = STAGE_DSN,
-        .result = RESULT_FAILED,
+        .result = try_again ? RESULT_LATER : RESULT_FAILED,
         .scope = SCOPE_US,
         .recipient = bounce->original->envelope.sender,
         .fault = why,
-        .text = STR("no report could be made"),
+        .text = try_again ? STR("no report could be made now: the mail waits for it")
+                          : STR("no report could be made"),
     };
 
     hop_emit(loop_ring(bounce->options.loop), &hop);
 }
 
-static void bounce_end(struct bounce *bounce, struct message *dsn)
+static void bounce_end(struct bounce *bounce, struct message *dsn, bool try_again)
 {
-    bounce->fn(bounce->arg, dsn);
+    bounce->fn(bounce->arg, dsn, try_again);
     message_unref(&bounce->original);
     buf_clear(&bounce->head);
     buf_clear(&bounce->body);
     free(bounce);
 }
 
-static void none_owed(void *arg) { bounce_end(arg, NULL); }
+static void none_owed(void *arg) { bounce_end(arg, NULL, false); }
 
 /* ---- the text ---- */
 
@@ -186,12 +187,13 @@ static void set_pace(const struct bounce *bounce, struct message *message)
 static void made(void *arg, struct message *message, const struct reply *reply)
 {
     struct bounce *bounce = arg;
+    bool try_again = !message && reply->code / 100 == 4;
 
     if (message)
         set_pace(bounce, message);
     else
-        tell_failed(bounce, reply_text(reply));
-    bounce_end(bounce, message);
+        tell_failed(bounce, reply_text(reply), try_again);
+    bounce_end(bounce, message, try_again);
 }
 
 static void feed(void *arg)

@@ -29,8 +29,9 @@ struct bounce_recipient {
 };
 
 /* Calls back once with the report, or NULL when none is owed or none can be
- * made (a hop says why). Never before this returned. */
-typedef void bounce_fn(void *arg, struct message *dsn);
+ * made (a hop says why); `try_again`: only now, for want of room or a descriptor.
+ * Never before this returned. */
+typedef void bounce_fn(void *arg, struct message *dsn, bool try_again);
 void bounce_make(const struct bounce_options *options, struct message *original,
                  const struct bounce_recipient *recipients, size_t count, bounce_fn *fn, void *arg);
 

@@ -15,6 +15,7 @@
 #define TEXTS 256 /* status, host, reply and queue id of most results */
 #define RETRY_FIRST_MS 250
 #define RETRY_MAX_MS 30000
+#define REPORT_RETRY_S 300
 
 /* One claim that is finished. */
 struct settling {
@@ -426,11 +427,32 @@ static void add_verdict(struct settling *item, size_t i, const struct ruling *ru
 
 /* ---- reports ---- */
 
-static void bounced(void *arg, struct message *dsn)
+/* Nothing of ours may end without the word that is owed for it: what cannot be
+ * reported now stays in the queue, is tried again, and reported then. */
+static void put_off(struct settling *item)
+{
+    struct sched *sched = item->sched;
+
+    for (size_t i = 0; i < item->report_count; i++) {
+        struct verdict *verdict = item->reports[i].verdict;
+        verdict->warned = false;
+        if (verdict->state != RECIPIENT_FAILED)
+            continue;
+        verdict->state = RECIPIENT_QUEUED;
+        verdict->due_at = loop_wall_s(sched->options.loop) + REPORT_RETRY_S;
+        item->hops[verdict - item->verdicts].result = RESULT_LATER;
+        sched->failed--;
+        sched->later++;
+    }
+}
+
+static void bounced(void *arg, struct message *dsn, bool try_again)
 {
     struct settling *item = arg;
 
     item->sched->bounces--;
+    if (try_again)
+        put_off(item);
     item->dsn = dsn;
     send_off(item);
 }

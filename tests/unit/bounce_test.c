@@ -101,9 +101,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static void answered(void *arg, struct message *dsn)
+static void answered(void *arg, struct message *dsn, bool try_again)
 {
     (void)arg;
+    assert_false(try_again);
     answers++;
     made = dsn;
 }

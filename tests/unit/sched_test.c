@@ -318,6 +318,39 @@ static void one_report_speaks_of_all_recipients_of_a_claim(void **state)
     assert_int_equal(health().messages, 0);
 }
 
+static const char *no_folder(struct store *store)
+{
+    (void)store;
+    return "/nonexistent/bodies";
+}
+
+/* A report that is too large for memory needs a file, and the disk is full. */
+static void what_cannot_be_reported_now_waits_for_its_report(void **state)
+{
+    struct message *message = message_new();
+    struct envelope *envelope = message_begin(message, "a@here.test");
+    struct site *here = site_add("here.test", SITE_TAKES);
+    char to[64];
+
+    (void)state;
+    site_add("there.test", SITE_REFUSES);
+    fx.backend.folder = no_folder;
+    for (int i = 0; i < 1500; i++) {
+        snprintf(to, sizeof(to), "r%d@there.test", i);
+        add_to(envelope, "direct/there.test", to);
+    }
+    post(message);
+    virtual_run(5 * SECOND);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_LATER), 1);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_LATER), 1500);
+    assert_int_equal(health().messages, 1);
+    fx.backend.folder = fx.real->folder;
+    virtual_run(10 * MINUTE);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_FAILED), 1500);
+    assert_int_equal(here->messages, 1);
+    assert_int_equal(health().messages, 0);
+}
+
 static void a_warning_after_four_hours_and_an_end_after_five_days(void **state)
 {
     struct site *here = site_add("here.test", SITE_TAKES);
@@ -758,6 +791,7 @@ int main(void)
         TEST(nobody_is_told_who_does_not_want_it),
         TEST(success_is_reported_when_the_next_hop_will_not),
         TEST(one_report_speaks_of_all_recipients_of_a_claim),
+        TEST(what_cannot_be_reported_now_waits_for_its_report),
         TEST(a_warning_after_four_hours_and_an_end_after_five_days),
         TEST(a_dead_place_with_many_messages_costs_one_probe_an_interval),
         TEST(mail_for_a_dead_place_is_warned_of_and_expires),
