@@ -40,6 +40,8 @@ void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by)
 {
     bool is_counted = l->scan_done || msgid_cmp(&envelope->id, &l->scan_at) <= 0;
 
+    if (by > 0 && rules_waits(envelope))
+        waiting_note(l, &envelope->id);
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         const struct recipient *r = &envelope->recipients[i];
         bool is_held = r->state == RECIPIENT_HELD;

@@ -19,14 +19,14 @@ struct page {
     size_t count, at, max;
     struct msgid reached;
     bool is_last;
-    uint64_t recipients, messages;
+    uint64_t recipients, messages, examined;
     bool is_changed[LMDB_PAGE_IDLE]; /* of ids */
 };
 
 /* ---- finding them ---------------------------------------------------------------------- */
 
 static bool is_wanted(struct lmdb *l, const struct store_change *change, const struct msgid *id,
-                      struct str bytes)
+                      struct str bytes, bool *out_waits)
 {
     struct record_content content;
     struct envelope envelope;
@@ -39,6 +39,8 @@ static bool is_wanted(struct lmdb *l, const struct store_change *change, const s
     }
     bool wanted = rc ? change->kind == STORE_DROP && rules_is_by_id(&change->filter)
                      : rules_matches(&change->filter, &envelope);
+    if (out_waits)
+        *out_waits = rc || rules_waits(&envelope);
     envelope_clear(&envelope);
     return wanted;
 }
@@ -50,7 +52,7 @@ static void find_one(struct lmdb *l, struct page *page)
 
     page->is_last = true;
     if (mdb_get(l->batch.txn, l->dbi_msg, &key, &value) == 0 &&
-        is_wanted(l, page->change, &id, str_make(value.mv_data, value.mv_size)))
+        is_wanted(l, page->change, &id, str_make(value.mv_data, value.mv_size), NULL))
         page->ids[page->count++] = id;
 }
 
@@ -76,15 +78,40 @@ static enum err find_page(struct lmdb *l, struct page *page, struct fault *fault
             rc = MDB_NOTFOUND;
             break;
         }
-        if (is_wanted(l, page->change, &id, str_make(value.mv_data, value.mv_size)))
+        if (is_wanted(l, page->change, &id, str_make(value.mv_data, value.mv_size), NULL))
             page->ids[page->count++] = id;
         page->reached = id;
+        page->examined++;
         n++;
     }
     if (cursor)
         mdb_cursor_close(cursor);
     page->is_last = rc == MDB_NOTFOUND;
     return rc && !page->is_last ? lmdb_fault(fault, rc, "cannot read the queue") : ERR_OK;
+}
+
+/* Those that wait for an address, without a look at the others. */
+static void find_waiting(struct lmdb *l, struct page *page)
+{
+    struct msgid id;
+
+    page->reached = l->change_after;
+    page->is_last = true;
+    for (size_t n = 0; waiting_next(l, &page->reached, &id) && msgid_cmp(&id, &l->change_last) <= 0;
+         n++) {
+        MDB_val key = { MSGID_BYTES, id.bytes }, value;
+        page->is_last = n < EXAMINE && page->count < page->max;
+        if (!page->is_last)
+            return;
+        bool waits = false;
+        page->examined++;
+        page->reached = id;
+        if (mdb_get(l->batch.txn, l->dbi_msg, &key, &value) == 0 &&
+            is_wanted(l, page->change, &id, str_make(value.mv_data, value.mv_size), &waits))
+            page->ids[page->count++] = id;
+        else if (!waits) /* dropped, or it has its addresses */
+            waiting_forget(l, &id);
+    }
 }
 
 /* ---- changing one ------------------------------------------------------------------------ */
@@ -120,15 +147,18 @@ static uint64_t readdress_recipients(struct lmdb *l, const struct store_change *
                                      struct envelope *envelope, bool *is_dirty)
 {
     size_t before = envelope->recipient_count;
+    struct readdressing readdressing;
     uint64_t changed = 0;
 
+    readdressing_begin(&readdressing, change, envelope, l->batch.now_s);
     for (size_t i = 0; i < before; i++) {
         if (envelope->recipient_count + LOCAL_FOUND_MAX > RECORD_RECIPIENTS_MAX ||
-            !rules_readdress(change, envelope, i, l->batch.now_s))
+            !rules_readdress(&readdressing, i))
             continue;
         is_dirty[i / RECORD_SLICE] = true;
         changed++;
     }
+    readdressing_end(&readdressing);
     for (size_t i = before; i < envelope->recipient_count; i++)
         is_dirty[i / RECORD_SLICE] = is_dirty[0] = true;
     return changed;
@@ -249,10 +279,12 @@ static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
 
     if (rc)
         return rc;
-    if (msgid_is_nil(&page->change->filter.id))
-        rc = find_page(l, page, fault);
-    else
+    if (!msgid_is_nil(&page->change->filter.id))
         find_one(l, page);
+    else if (page->change->kind == STORE_READDRESS && waiting_is_complete(l))
+        find_waiting(l, page);
+    else
+        rc = find_page(l, page, fault);
     for (page->at = 0; page->at < page->count && !rc; page->at++)
         rc = change_one(l, page, &page->ids[page->at], fault);
     if (!rc && page->messages > 0)
@@ -271,6 +303,8 @@ static bool begin_change(struct lmdb *l, const struct store_change *change)
             return false;
         l->state.routes = 0; /* written with the first that is moved */
     }
+    if (change->kind == STORE_READDRESS)
+        waiting_begin(l);
     /* What is accepted from now on is not meant. */
     if (lmdb_last_id(l, &l->change_last, NULL) || msgid_is_nil(&l->change_last))
         memset(l->change_last.bytes, 0xFF, MSGID_BYTES);
@@ -299,6 +333,8 @@ static void end_change(struct lmdb *l, enum err err)
 {
     struct store_change *change = l->changes;
 
+    if (change->kind == STORE_READDRESS)
+        waiting_end(l, err);
     l->changes = (struct store_change *)(void *)change->request.letter.next;
     if (!l->changes)
         l->changes_last = &l->changes;
@@ -315,6 +351,7 @@ static void tell_page(struct store_change *change, const struct page *page)
         if (page->is_changed[i])
             change->ids[told++] = page->ids[i];
     change->recipients += page->recipients;
+    change->examined += page->examined;
     change->messages += page->messages;
 }
 

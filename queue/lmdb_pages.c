@@ -63,6 +63,8 @@ static void count_record(struct lmdb *l, MDB_txn *txn, const struct msgid *id, s
         if (r->state == RECIPIENT_QUEUED || r->state == RECIPIENT_HELD)
             batch_count_lane(l, r->lane, r->state == RECIPIENT_HELD);
     }
+    if (!rc && rules_waits(&envelope))
+        waiting_note(l, id);
     envelope_clear(&envelope);
 }
 

@@ -132,6 +132,14 @@ struct writer_accept {
     enum err err;
 };
 
+/* Messages with a local name that led nowhere, in order of their ids (lmdb_waiting.c). */
+struct waiting {
+    struct msgid *ids;
+    size_t count, cap;
+    bool is_partial;    /* there were too many: none is kept until all are looked for */
+    bool is_rebuilding; /* that is under way */
+};
+
 /* What tests set otherwise. */
 struct lmdb_tuning {
     unsigned die_at;   /* _exit(77) at this point; 0: never */
@@ -167,6 +175,7 @@ struct lmdb {
     struct store_change *changes, **changes_last;  /* [w] */
     struct msgid change_after;                     /* [w] where the first change is */
     struct msgid change_last;                      /* [w] where it ends */
+    struct waiting waiting_names;                  /* [w] */
     struct lmdb_state state;                       /* [w] as committed */
     struct batch batch;                            /* [w] */
     struct writer_accept *accepts;                 /* [w] */
@@ -257,6 +266,16 @@ enum err lmdb_put_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envel
                       struct due_key key, struct fault *fault);
 enum err lmdb_del_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envelope,
                       struct due_key key, struct fault *fault);
+
+/* ---- lmdb_waiting.c: the writer's ---- */
+
+void waiting_note(struct lmdb *l, const struct msgid *id);
+void waiting_forget(struct lmdb *l, const struct msgid *id);
+bool waiting_next(const struct lmdb *l, const struct msgid *after, struct msgid *out_id);
+/* False: whoever wants them all has to look at every record. */
+bool waiting_is_complete(const struct lmdb *l);
+void waiting_begin(struct lmdb *l); /* of a look at all that wait, and its end */
+void waiting_end(struct lmdb *l, enum err err);
 
 /* ---- lmdb_index.c: all with the lock held ---- */
 struct lane *index_lane(struct lmdb *l, struct str name, bool make);

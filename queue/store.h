@@ -184,6 +184,7 @@ struct store_change {
     size_t ids_max;      /* 0: nobody asks */
     uint64_t recipients; /* out: how many were changed */
     uint64_t messages;   /* out */
+    uint64_t examined;   /* out: records that were read to find them */
 };
 
 /* A page of the queue, oldest first. Leased ones are listed too. */

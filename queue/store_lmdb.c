@@ -154,6 +154,7 @@ static void close_backend(struct store *store)
     free(batch->ended);
     free(batch->files);
     free(l->accepts);
+    free(l->waiting_names.ids);
     buf_clear(&l->scratch);
     free(l->folder);
     free(l->bodies);

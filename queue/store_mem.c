@@ -210,13 +210,25 @@ static bool change_recipient(struct store_mem *mem, struct store_change *request
     struct recipient *r = &envelope->recipients[i];
     char lane[LANE_MAX];
 
-    if (request->kind == STORE_READDRESS)
-        return rules_readdress(request, envelope, i, now_s(mem));
     if (!rules_change(request, envelope, r, entry->leased[i], now_s(mem), lane))
         return false;
     r->lane = arena_str(&envelope->arena, r->lane);
     entry->retry[i] = request->kind == STORE_RETRY && entry->leased[i];
     return true;
+}
+
+static uint64_t readdress_all(struct store_mem *mem, const struct store_change *request,
+                              struct envelope *envelope)
+{
+    size_t before = envelope->recipient_count;
+    struct readdressing readdressing;
+    uint64_t changed = 0;
+
+    readdressing_begin(&readdressing, request, envelope, now_s(mem));
+    for (size_t i = 0; i < before; i++)
+        changed += rules_readdress(&readdressing, i);
+    readdressing_end(&readdressing);
+    return changed;
 }
 
 static void change_entry(struct store_mem *mem, struct store_change *request,
@@ -229,7 +241,9 @@ static void change_entry(struct store_mem *mem, struct store_change *request,
     struct envelope *envelope = mem_entry_own(entry);
     size_t before_count = envelope->recipient_count;
     mem->queued_bytes -= mem_cost(before);
-    for (size_t i = 0; i < before_count; i++)
+    if (request->kind == STORE_READDRESS)
+        changed = readdress_all(mem, request, envelope);
+    for (size_t i = 0; i < before_count && request->kind != STORE_READDRESS; i++)
         changed += change_recipient(mem, request, entry, envelope, i);
     mem->queued_bytes += mem_cost(entry->message);
     fit_entry(entry, before_count);
@@ -253,6 +267,7 @@ static void mem_change(struct store *store, struct store_change *request)
         mem->routes = request->routes;
     for (struct mem_entry *entry = mem->first, *next; entry && !is_done; entry = next) {
         next = entry->next;
+        request->examined++;
         if (rules_matches(&request->filter, &entry->message->envelope))
             change_entry(mem, request, entry);
     }

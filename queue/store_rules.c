@@ -5,6 +5,8 @@
 
 #include "relay/mail/addr.h"
 
+#include <stdlib.h>
+
 /* Where the part of a local part begins that differs from mail to mail:
  * "bounce-2183-a=b.example", "news+id", "noreply2". */
 static size_t stem_len(struct str local)
@@ -190,14 +192,6 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
     return false;
 }
 
-static bool has_address(const struct envelope *envelope, struct str address)
-{
-    for (size_t i = 0; i < envelope->recipient_count; i++)
-        if (str_eq(envelope->recipients[i].address, address))
-            return true;
-    return false;
-}
-
 /* Held for want of an address, not by an operator. */
 static bool waits_for_address(const struct recipient *recipient)
 {
@@ -205,20 +199,83 @@ static bool waits_for_address(const struct recipient *recipient)
            recipient->attempts == 0;
 }
 
-static void give_address(struct envelope *envelope, struct recipient *recipient,
-                         const struct store_address *to, int64_t now_s)
+bool rules_waits(const struct envelope *envelope)
 {
-    release(recipient, now_s);
-    recipient->address = arena_str(&envelope->arena, to->address);
-    recipient->lane = arena_str(&envelope->arena, to->lane);
+    for (size_t i = 0; i < envelope->recipient_count; i++)
+        if (waits_for_address(&envelope->recipients[i]))
+            return true;
+    return false;
+}
+
+/* ---- held names that lead somewhere now ---- */
+
+/* Where the address stands, or a free slot. A slot whose recipient has another address
+ * since is passed over. */
+static uint32_t *slot_of(const struct readdressing *readdressing, struct str address)
+{
+    const struct recipient *recipients = readdressing->envelope->recipients;
+    size_t at = str_hash(address, 0) & readdressing->mask;
+
+    while (readdressing->slots[at] &&
+           !str_eq(recipients[readdressing->slots[at] - 1].address, address))
+        at = (at + 1) & readdressing->mask;
+    return &readdressing->slots[at];
+}
+
+static void enter(struct readdressing *readdressing, size_t index)
+{
+    uint32_t *slot = slot_of(readdressing, readdressing->envelope->recipients[index].address);
+
+    if (*slot)
+        return;
+    *slot = (uint32_t)index + 1;
+    readdressing->filled++;
+}
+
+static void enter_all(struct readdressing *readdressing)
+{
+    size_t count = readdressing->envelope->recipient_count, size = 16;
+
+    while (size < 4 * count)
+        size *= 2;
+    free(readdressing->slots);
+    readdressing->slots = mem_alloc(size * sizeof(*readdressing->slots));
+    readdressing->mask = size - 1;
+    readdressing->filled = 0;
+    for (size_t i = 0; i < count; i++)
+        enter(readdressing, i);
+}
+
+void readdressing_begin(struct readdressing *readdressing, const struct store_change *change,
+                        struct envelope *envelope, int64_t now_s)
+{
+    *readdressing = (struct readdressing){ .change = change, .envelope = envelope, .now_s = now_s };
+    enter_all(readdressing);
+}
+
+void readdressing_end(struct readdressing *readdressing) { free(readdressing->slots); }
+
+static void give_address(struct readdressing *readdressing, size_t index,
+                         const struct store_address *to)
+{
+    struct arena *arena = &readdressing->envelope->arena;
+    struct recipient *recipient = &readdressing->envelope->recipients[index];
+
+    release(recipient, readdressing->now_s);
+    recipient->address = arena_str(arena, to->address);
+    recipient->lane = arena_str(arena, to->lane);
     recipient->stage = STAGE_SERVICE;
     recipient->kind = CLASS_NONE;
     recipient->cause = recipient->fix = STR_EMPTY;
+    enter(readdressing, index);
+    if (readdressing->filled * 2 > readdressing->mask)
+        enter_all(readdressing);
 }
 
-bool rules_readdress(const struct store_change *change, struct envelope *envelope, size_t index,
-                     int64_t now_s)
+bool rules_readdress(struct readdressing *readdressing, size_t index)
 {
+    const struct store_change *change = readdressing->change;
+    struct envelope *envelope = readdressing->envelope;
     const struct recipient was = envelope->recipients[index];
     const struct store_address *to = NULL;
     bool is_given = false;
@@ -228,10 +285,10 @@ bool rules_readdress(const struct store_change *change, struct envelope *envelop
     size_t count = change->readdress(change->arg, envelope, &was, &envelope->arena, &to);
     for (size_t i = 0; i < count; i++) {
         bool is_own = str_eq(to[i].address, was.address); /* the mailbox elsewhere */
-        if (!is_own && has_address(envelope, to[i].address))
+        if (!is_own && *slot_of(readdressing, to[i].address))
             continue;
         if (!is_given) {
-            give_address(envelope, &envelope->recipients[index], &to[i], now_s);
+            give_address(readdressing, index, &to[i]);
             is_given = true;
             continue;
         }
@@ -239,7 +296,7 @@ bool rules_readdress(const struct store_change *change, struct envelope *envelop
         struct str address = added->address;
         *added = was;
         added->address = address;
-        give_address(envelope, added, &to[i], now_s);
+        give_address(readdressing, envelope->recipient_count - 1, &to[i]);
     }
     if (count > 0 && !is_given) { /* others of the message stand for it */
         envelope->recipients[index].state = RECIPIENT_DELIVERED;

@@ -35,10 +35,24 @@ bool rules_is_by_id(const struct store_filter *filter);
 bool rules_change(const struct store_change *change, const struct envelope *envelope,
                   struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX]);
 
-/* STORE_READDRESS for the recipient at `index`: it gets the first address that the
- * message does not have yet, others are added at the end. True when it was changed. */
-bool rules_readdress(const struct store_change *change, struct envelope *envelope, size_t index,
-                     int64_t now_s);
+/* Does a recipient wait for an address: held because the name led nowhere, not by an
+ * operator? */
+bool rules_waits(const struct envelope *envelope);
+/* STORE_READDRESS, one recipient after the other. There may be fifty thousand, so their
+ * addresses are known by hash meanwhile. */
+struct readdressing {
+    const struct store_change *change;
+    struct envelope *envelope;
+    int64_t now_s;
+    uint32_t *slots; /* index + 1 of a recipient; 0: free */
+    size_t mask, filled;
+};
+void readdressing_begin(struct readdressing *readdressing, const struct store_change *change,
+                        struct envelope *envelope, int64_t now_s);
+/* The recipient at `index` gets the first address that the message does not have yet,
+ * others are added at the end. True when it was changed. */
+bool rules_readdress(struct readdressing *readdressing, size_t index);
+void readdressing_end(struct readdressing *readdressing);
 
 /* Is any recipient still queued or held? */
 bool rules_is_open(const struct envelope *envelope);

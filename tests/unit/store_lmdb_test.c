@@ -635,6 +635,121 @@ static void many_threads_lose_nothing(void **state)
     rig_free(rig);
 }
 
+/* ---- local names that wait for an address -------------------------------------------- */
+
+static struct msgid put_waiting(struct rig *rig)
+{
+    struct message *message = rig_message(rig, "a@here.test", "root@here.test " LANE);
+    struct msgid id = message->envelope.id;
+
+    message->envelope.recipients[0].state = RECIPIENT_HELD;
+    message->envelope.recipients[0].stage = STAGE_EXPAND;
+    assert_int_equal(rig_accept(rig, message), ERR_OK);
+    message_unref(&message);
+    return id;
+}
+
+static size_t lead(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                   struct arena *arena, const struct store_address **out)
+{
+    static const struct store_address ops = { { "ops@there.test", 14 }, { LANE, 17 } };
+    const bool *leads = arg;
+
+    (void)envelope, (void)recipient, (void)arena;
+    *out = &ops;
+    return *leads;
+}
+
+/* How many records were read for it. */
+static uint64_t readdress(struct rig *rig, bool leads, uint64_t expected)
+{
+    struct store_change change = { .request = rig_request(rig),
+                                   .kind = STORE_READDRESS,
+                                   .filter = { .state = RECIPIENT_HELD },
+                                   .readdress = lead,
+                                   .arg = &leads };
+
+    store_change(rig->store, &change);
+    rig_wait(rig, &change.request);
+    assert_int_equal(change.request.err, ERR_OK);
+    assert_int_equal(change.recipients, expected);
+    return change.examined;
+}
+
+static void names_that_wait_are_found_without_reading_the_others(void **state)
+{
+    struct rig *rig = rig_lmdb();
+    uint64_t examined = UINT64_MAX;
+    struct msgid second;
+    (void)state;
+
+    rig_put(rig, "a@here.test", TO);
+    put_waiting(rig);
+    second = put_waiting(rig);
+    for (unsigned i = 0; i < 300; i++)
+        rig_put(rig, "a@here.test", TO);
+    put_waiting(rig);
+    assert_int_equal(readdress(rig, false, 0), 3);
+    rig_change(rig, STORE_DROP, (struct store_filter){ .id = second, .any_state = true });
+    assert_int_equal(readdress(rig, false, 0), 3);
+    assert_int_equal(readdress(rig, false, 0), 2);
+    rig_reopen(rig);
+    for (unsigned i = 0; i < 1000 && examined > 2; i++) /* until all is counted */
+        examined = readdress(rig, false, 0);
+    assert_int_equal(examined, 2);
+    assert_int_equal(readdress(rig, true, 2), 2);
+    assert_int_equal(rig_health(rig).recipients_held, 0);
+    (void)readdress(rig, true, 0);
+    assert_int_equal(readdress(rig, true, 0), 0);
+    rig_free(rig);
+}
+
+static void note_number(struct lmdb *l, uint32_t n)
+{
+    struct msgid id = { .bytes = { [12] = (uint8_t)(n >> 24),
+                                   [13] = (uint8_t)(n >> 16),
+                                   [14] = (uint8_t)(n >> 8),
+                                   [15] = (uint8_t)n } };
+
+    waiting_note(l, &id);
+}
+
+static void too_many_that_wait_are_looked_for_anew(void **state)
+{
+    struct lmdb *l = mem_alloc(sizeof(*l));
+    struct msgid at = { .bytes = { 0 } };
+    unsigned count = 0;
+    (void)state;
+
+    l->scan_done = true;
+    for (uint32_t n = 4465; n <= 70000; n++) /* as many as there may be */
+        note_number(l, n);
+    note_number(l, 5000);
+    assert_true(waiting_is_complete(l));
+    while (waiting_next(l, &at, &at))
+        count++;
+    assert_int_equal(count, 65536);
+    note_number(l, 4464);
+    assert_false(waiting_is_complete(l));
+    waiting_begin(l);
+    note_number(l, 7);
+    assert_false(waiting_is_complete(l)); /* not all were seen */
+    waiting_end(l, ERR_IO);
+    assert_false(waiting_is_complete(l));
+    waiting_begin(l);
+    note_number(l, 8);
+    waiting_end(l, ERR_OK);
+    assert_true(waiting_is_complete(l));
+    at = (struct msgid){ .bytes = { 0 } };
+    assert_true(waiting_next(l, &at, &at));
+    assert_int_equal(at.bytes[15], 8);
+    waiting_forget(l, &at);
+    at = (struct msgid){ .bytes = { 0 } };
+    assert_false(waiting_next(l, &at, &at));
+    free(l->waiting_names.ids);
+    free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +768,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_refuses_and_recovers),
         cmocka_unit_test(many_threads_lose_nothing),
         cmocka_unit_test(a_hundred_thousand_messages),
+        cmocka_unit_test(names_that_wait_are_found_without_reading_the_others),
+        cmocka_unit_test(too_many_that_wait_are_looked_for_anew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
