@@ -4,10 +4,21 @@
 #include "relay/egress/sched_impl.h"
 
 #define CLAIM_FAILED_RETRY_S 5
+#define CLAIM_OVERHEAD 2048 /* a message costs about so much beside its content */
 
 bool lane_is_due(const struct sched_lane *lane)
 {
     return lane->due_at && lane->due_at <= loop_wall_s(lane->sched->options.loop);
+}
+
+uint64_t sched_claim_cost(uint64_t size_bytes)
+{
+    return CLAIM_OVERHEAD + (size_bytes < BODY_INLINE_MAX ? size_bytes : BODY_INLINE_MAX);
+}
+
+static uint64_t cost_of(const struct claim *claim)
+{
+    return sched_claim_cost(claim->message->envelope.size_bytes);
 }
 
 struct claim *lane_claim_next(struct sched_lane *lane)
@@ -20,6 +31,7 @@ struct claim *lane_claim_next(struct sched_lane *lane)
     if (!lane->claims)
         lane->claims_last = &lane->claims;
     lane->claim_count--;
+    lane->sched->hand_bytes -= cost_of(claim);
     claim->next = NULL;
     return claim;
 }
@@ -31,12 +43,15 @@ void lane_claim_return(struct sched_lane *lane, struct claim *claim)
     claim->next = lane->claims;
     lane->claims = claim;
     lane->claim_count++;
+    lane->sched->hand_bytes += cost_of(claim);
 }
 
 void lane_give_back(struct sched_lane *lane)
 {
     struct claim *all;
 
+    for (const struct claim *claim = lane->claims; claim; claim = claim->next)
+        lane->sched->hand_bytes -= cost_of(claim);
     *lane->claims_last = lane->redo;
     all = lane->claims;
     lane->claims = lane->redo = NULL;
@@ -62,6 +77,7 @@ static void take_claims(struct sched_lane *lane, struct claim *claims)
         *lane->claims_last = claim;
         lane->claims_last = &claim->next;
         lane->claim_count++;
+        lane->sched->hand_bytes += cost_of(claim);
     }
     if (count)
         lane->claim_bytes = lane->sched->claim_bytes = bytes / count;
@@ -87,6 +103,7 @@ static void claim_failed(struct sched_lane *lane, const struct store_request *re
 struct lane_request {
     struct store_claim claim;
     struct sched_lane *lane;
+    uint64_t asked_bytes; /* in hand already, as far as others are concerned */
 };
 
 static void claim_done(struct store_request *request)
@@ -100,6 +117,7 @@ static void claim_done(struct store_request *request)
 
     lane->is_claiming = lane->is_sweep = false;
     sched->claims_out--;
+    sched->hand_bytes -= with_store->asked_bytes;
     if (request->err)
         claim_failed(lane, request);
     else
@@ -133,6 +151,11 @@ static void post(struct sched_lane *lane, size_t max, const struct claim_look *l
     lane->is_claiming = true;
     lane->is_sweep = look != NULL;
     sched->claims_out++;
+    if (!look) {
+        uint64_t bytes = lane->claim_bytes ? lane->claim_bytes : sched->claim_bytes;
+        with_store->asked_bytes = max * sched_claim_cost(bytes);
+        sched->hand_bytes += with_store->asked_bytes;
+    }
     store_claim(sched->options.store, &with_store->claim);
 }
 

@@ -23,7 +23,7 @@ const struct route_settings *sched_route(const struct sched *sched, const struct
 
 /* ---- limits ---- */
 
-static unsigned loops_of(const struct sched *sched)
+unsigned sched_loops(const struct sched *sched)
 {
     unsigned loops = loop_count(sched->options.loop);
 
@@ -34,7 +34,7 @@ static unsigned loops_of(const struct sched *sched)
 static struct dest_limits share_of(const struct sched *sched, const struct dest_limits *all)
 {
     struct dest_limits limits = *all;
-    unsigned loops = loops_of(sched);
+    unsigned loops = sched_loops(sched);
 
     limits.max_connections = all->max_connections / loops;
     if (loop_index(sched->options.loop) < all->max_connections % loops)

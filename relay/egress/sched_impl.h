@@ -137,6 +137,7 @@ struct sched {
     struct deferred run;    /* a turn for each ready lane */
     struct sched_work *idle, *busy;
     uint64_t claim_bytes; /* of a message, as the last claim of any lane found them */
+    uint64_t hand_bytes;  /* of what is in hand or asked for, all lanes */
     /* Lanes whose last message went quickly, by hash. An eighth of all connections is
      * theirs: slow hosts, however many, hold up only each other. */
     uint64_t quick[SCHED_QUICK_MAX];
@@ -179,6 +180,7 @@ void lane_free(struct sched_lane **lane);
 /* ---- sched_claim.c ---- */
 bool lane_is_due(const struct sched_lane *lane);
 void lane_claim(struct sched_lane *lane, size_t max);
+uint64_t sched_claim_cost(uint64_t size_bytes); /* of a message in memory */
 void lane_look(struct sched_lane *lane, size_t max, const struct claim_look *look);
 struct claim *lane_claim_next(struct sched_lane *lane); /* out of its hand; NULL: empty */
 void lane_claim_return(struct sched_lane *lane, struct claim *claim); /* that one, untouched */
@@ -186,6 +188,7 @@ void lane_give_back(struct sched_lane *lane); /* what it has in hand, to the sto
 
 /* ---- sched_dest.c ---- */
 const struct route_settings *sched_route(const struct sched *sched, const struct sched_lane *lane);
+unsigned sched_loops(const struct sched *sched); /* at least 1 */
 void lane_dest_choose(struct sched_lane *lane); /* by its place and plan */
 void dest_unref(struct sched_dest **dest);
 void dest_limits_renew(struct sched_dest *dest); /* from the settings in force */

@@ -6,8 +6,7 @@
 
 #define NO_ROUTE_RETRY_S 60
 #define CLAIM_BYTES ((uint64_t)1 << 20) /* no more than this, and one, at once */
-#define HAND_BYTES ((uint64_t)8 << 20)  /* of claims in hand, all lanes of this loop together */
-#define CLAIM_OVERHEAD 4096             /* a message costs about so much beside its content */
+#define HAND_BYTES ((uint64_t)12 << 20) /* of claims in hand, all loops together */
 
 /* ---- the table ---- */
 
@@ -191,8 +190,13 @@ static bool needs_connection(const struct sched_lane *lane)
  * the most it may claim, the queue would stand in memory instead of on disk. */
 static uint64_t claim_bytes_max(const struct sched *sched)
 {
-    uint64_t share = HAND_BYTES / (sched->connections ? sched->connections : 1);
+    uint64_t mine = HAND_BYTES / sched_loops(sched);
+    uint64_t share = mine / (sched->connections ? sched->connections : 1);
+    uint64_t room = mine > sched->hand_bytes ? mine - sched->hand_bytes : 0;
 
+    /* The first of many connections do not know of the others yet. */
+    if (room / 8 < share)
+        share = room / 8;
     return share < CLAIM_BYTES ? share : CLAIM_BYTES;
 }
 
@@ -200,7 +204,7 @@ static size_t claim_size(const struct sched_lane *lane)
 {
     const struct dest *dest = &lane->dest->dest;
     uint64_t bytes = lane->claim_bytes ? lane->claim_bytes : lane->sched->claim_bytes;
-    uint64_t fit = claim_bytes_max(lane->sched) / (bytes + CLAIM_OVERHEAD);
+    uint64_t fit = claim_bytes_max(lane->sched) / sched_claim_cost(bytes);
     double rate = dest->limits.rate_per_s;
 
     if (dest->state != DEST_READY)
@@ -212,14 +216,22 @@ static size_t claim_size(const struct sched_lane *lane)
     return SCHED_CLAIM_MAX;
 }
 
+/* So many are left when more are asked for: one for each connection, that none waits
+ * for the store. It would stand idle meanwhile, and go when others wait for one. */
+static size_t enough_in_hand(const struct sched_lane *lane)
+{
+    size_t size = claim_size(lane), half = size < 4 ? 1 : size / 2 - 1;
+
+    return lane->work_count < half ? lane->work_count : half;
+}
+
 static bool needs_claim(const struct sched_lane *lane)
 {
     if (lane->is_claiming || lane->sched->is_held_up || !lane_is_due(lane))
         return false;
     if (lane->slot)
         return !has_in_hand(lane);
-    return lane->work_count > 0 && !is_asleep(lane) && lane->claim_count <= lane->work_count &&
-           lane->claim_count < SCHED_CLAIM_MAX / 2;
+    return lane->work_count > 0 && !is_asleep(lane) && lane->claim_count <= enough_in_hand(lane);
 }
 
 void lane_fill(struct sched_lane *lane)
