@@ -93,6 +93,8 @@ static void gathered(struct engine_loop *first, void *arg)
     state->trace_lost = tracelog_lost(engine->tracelog);
     state->started_us = engine->started_us;
     state->clock_jumps = engine->clock_jumps;
+    state->stuck_s = engine->stuck.age_ms / 1000;
+    state->stuck = arena_str(&gather->arena, str_of(engine->stuck.what));
     state->memory_shortages = engine->memory_shortages;
     state->memory_limit = engine->memory_limit;
     state->memory_anonymous = memwatch_anonymous();

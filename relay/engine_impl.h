@@ -11,6 +11,7 @@
 #include "relay/api/api.h"
 #include "relay/base/container.h"
 #include "relay/base/log.h"
+#include "relay/base/stuck.h"
 #include "relay/engine.h"
 #include "relay/ingress/dropbox.h"
 #include "relay/ingress/session.h"
@@ -70,6 +71,9 @@ struct engine_loop {
     struct sessions *sessions;
     struct engine_listener *listeners;
     bool is_draining, sessions_empty, sched_idle, is_done;
+    unsigned looks_missed;         /* loop 0's */
+    atomic_uint_fast64_t asked_ms; /* what hangs; 0: it has answered, in `stuck` */
+    struct stuck stuck;
 };
 
 struct engine {
@@ -101,6 +105,8 @@ struct engine {
     uint64_t trim_at_ms, trim_every_ms;
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
+    struct stuck stuck; /* the oldest of all */
+    uint64_t stuck_look_ms, stuck_said_ms;
     struct engine_certificate certificate;
     struct timer alive_timer;
     unsigned alive_at;         /* the loop that was asked last */
@@ -165,6 +171,9 @@ void engine_reload_free(struct engine *engine); /* the one under way, if any */
 void engine_certificate_in_force(struct engine *engine); /* at the start, after a reload */
 void engine_certificate_look(struct engine *engine);     /* the time may be another */
 void engine_certificate_stop(struct engine *engine);
+
+/* engine_stuck.c: what hangs; looks twice a minute, however often it is called */
+void engine_stuck_look(struct engine *engine);
 
 /* engine_watch.c: the machine under us */
 void engine_watch_wake(struct engine *engine); /* any thread: somebody is here, or mail */

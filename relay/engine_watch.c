@@ -169,9 +169,12 @@ static void watch(void *arg)
     watch_clock(engine);
     watch_memory(engine);
     give_back(engine);
+    engine_stuck_look(engine);
     /* The flag first: who comes in between starts it again. */
     atomic_store(&engine->watch_is_on, false);
-    if (!is_at_rest(engine)) {
+    if (is_at_rest(engine)) {
+        engine->stuck.age_ms = 0;
+    } else {
         atomic_store(&engine->watch_is_on, true);
         loop_timer_start(engine->loops[0].loop, &engine->watch_timer, pause_of(engine), watch,
                          engine);

@@ -52,6 +52,8 @@ struct api_state {
     bool certificate_is_stale;      /* another lies on the disk: a reload would bring it */
     uint64_t reloads, reloads_failed;
     uint64_t reports_put_off;
+    uint64_t stuck_s; /* the oldest thing that hangs; 0: nothing does */
+    struct str stuck; /* which */
     uint64_t clock_jumps, memory_shortages, memory_limit, memory_anonymous;
     uint64_t descriptors, descriptors_max;
 };

@@ -137,6 +137,8 @@ static void info_gathered(void *arg, const struct api_state *state)
     put(json, "held", health.recipients_held);
     put(json, "reloads", state->reloads);
     put(json, "reloads-failed", state->reloads_failed);
+    if (state->stuck_s)
+        json_object_set_new(json, "hangs", json_stringn(state->stuck.at, state->stuck.len));
     if (trouble_of(health.state))
         json_object_set_new(json, "trouble", json_string(trouble_of(health.state)));
     call_json(call, MHD_HTTP_OK, json);

@@ -119,6 +119,8 @@ static void render_state(const struct api_state *state, struct buf *out)
         COUNTER("reloads_failed_total", state->reloads_failed, "Reloads refused."),
         COUNTER("reports_put_off_total", state->reports_put_off,
                 "Delivery reports that wait for a later hour."),
+        GAUGE("stuck_seconds", state->stuck_s,
+              "For how long the oldest thing that hangs has hung; 0: nothing does."),
         COUNTER("clock_jumps_total", state->clock_jumps, "Times the wall clock was set."),
         GAUGE("memory_anonymous_bytes", state->memory_anonymous,
               "Memory that the kernel cannot take back."),

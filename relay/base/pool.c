@@ -6,6 +6,7 @@
  */
 #include "relay/base/pool.h"
 
+#include "relay/base/clock.h"
 #include "relay/base/container.h"
 #include "relay/base/str.h"
 
@@ -13,8 +14,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+struct pool_line;
 struct pool_slot {
-    atomic_bool taken; /* a thread runs, or is being made */
+    atomic_bool taken;             /* a thread runs, or is being made */
+    atomic_uint_fast64_t began_ms; /* its job; 0: it has none */
+    struct pool_line *line;
     pthread_t thread;
 };
 
@@ -115,7 +119,8 @@ void pool_free(struct pool **pool)
 
 static void *worker(void *arg)
 {
-    struct pool_line *line = arg;
+    struct pool_slot *slot = arg;
+    struct pool_line *line = slot->line;
 
     for (;;) {
         atomic_fetch_add(&line->idle, 1);
@@ -124,7 +129,9 @@ static void *worker(void *arg)
         if (!letter)
             return NULL;
         atomic_fetch_sub(&line->waiting, 1);
+        atomic_store_explicit(&slot->began_ms, clock_mono_ms(), memory_order_relaxed);
         run_job(line, container_of(letter, struct job, letter));
+        atomic_store_explicit(&slot->began_ms, 0, memory_order_relaxed);
     }
 }
 
@@ -135,7 +142,8 @@ static bool start_thread(struct pool_line *line, struct pool_slot *slot)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&slot->thread, NULL, worker, line);
+    slot->line = line;
+    int rc = pthread_create(&slot->thread, NULL, worker, slot);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0)
         return false;
@@ -188,6 +196,19 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
 size_t pool_waiting(struct pool *pool, enum pool_class kind)
 {
     return atomic_load(&pool->lines[kind].waiting);
+}
+
+uint64_t pool_oldest_ms(struct pool *pool, enum pool_class kind)
+{
+    struct pool_line *line = &pool->lines[kind];
+    uint64_t oldest = 0;
+
+    for (unsigned n = 0; n < line->slot_count; n++) {
+        uint64_t began = atomic_load_explicit(&line->slots[n].began_ms, memory_order_relaxed);
+        if (began && (oldest == 0 || began < oldest))
+            oldest = began;
+    }
+    return oldest;
 }
 
 size_t pool_busy(struct pool *pool)

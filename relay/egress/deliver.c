@@ -4,8 +4,6 @@
  */
 #include "relay/egress/deliver_impl.h"
 
-#define TOTAL_MS_DEFAULT ((uint64_t)2 * 3600 * 1000)
-
 const struct route_host *delivery_route_host(const struct delivery *delivery)
 {
     return &delivery->plan->hosts[delivery->plan->steps[delivery->step].host];
@@ -88,7 +86,7 @@ void delivery_end(struct delivery *delivery, const struct outcome *trouble)
 static void start_total(struct delivery *delivery)
 {
     loop_timer_start(delivery->options.loop, &delivery->total_timer,
-                     delivery->options.total_ms ? delivery->options.total_ms : TOTAL_MS_DEFAULT,
+                     delivery->options.total_ms ? delivery->options.total_ms : DELIVERY_TOTAL_MS,
                      delivery->total_timer.fn, delivery);
 }
 

@@ -45,6 +45,8 @@ typedef void delivery_ended_fn(void *arg, struct delivery *delivery, const struc
 typedef struct claim *delivery_take_fn(void *arg, struct delivery *delivery);
 typedef void delivery_untake_fn(void *arg, struct delivery *delivery, struct claim *claim);
 
+#define DELIVERY_TOTAL_MS ((uint64_t)2 * 3600 * 1000)
+
 struct delivery_options {
     struct loop *loop;
     struct resolver *resolver;
@@ -56,7 +58,7 @@ struct delivery_options {
     struct str hostname; /* EHLO name, or "[192.0.2.1]" is made when it has no dot */
     struct smtp_client_timeouts timeouts;
     uint64_t connect_ms;
-    uint64_t total_ms; /* hard deadline of one attempt of one claim */
+    uint64_t total_ms; /* hard deadline of one attempt of one claim; 0: DELIVERY_TOTAL_MS */
     uint32_t attempt;  /* of the first claim, for hops */
     delivery_done_fn *done;
     delivery_free_fn *free_now;

@@ -239,6 +239,24 @@ void sched_each_lane(const struct sched *sched, sched_lane_fn *fn, void *arg)
     }
 }
 
+#define OVERDUE_MS (DELIVERY_TOTAL_MS + STUCK_MS)
+
+void sched_stuck(const struct sched *sched, struct stuck *stuck)
+{
+    uint64_t now_ms = loop_now_ms(sched->options.loop);
+    const struct sched_work *work;
+
+    settle_stuck(sched, stuck);
+    for (const struct sched_lane *lane = sched->lanes; lane && sched->claims_out > 0;
+         lane = lane->hh.next)
+        if (lane->is_claiming)
+            stuck_offer(stuck, lane->claiming_since_ms, now_ms, STUCK_MS,
+                        "the lane %.200s waits for its mail from the store", lane->name);
+    DL_FOREACH2(sched->busy, work, all_next)
+    stuck_offer(stuck, work->busy_since_ms, now_ms, OVERDUE_MS,
+                "an attempt of the lane %.200s has outlived its deadline", work->lane->name);
+}
+
 void sched_counts(const struct sched *sched, struct sched_counts *out_counts)
 {
     *out_counts = (struct sched_counts){

@@ -14,6 +14,7 @@
 #ifndef WAYPOST_EGRESS_SCHED_H
 #define WAYPOST_EGRESS_SCHED_H
 
+#include "relay/base/stuck.h"
 #include "relay/egress/bounce.h"
 #include "relay/egress/deliver.h"
 #include "relay/egress/dest.h"
@@ -92,6 +93,8 @@ struct sched_counts {
     unsigned connections, lanes, lanes_sleeping;
     uint64_t attempts, delivered, later, failed;
 };
+/* The oldest of what waits for the store, and attempts that outlived their deadline. */
+void sched_stuck(const struct sched *sched, struct stuck *stuck);
 void sched_counts(const struct sched *sched, struct sched_counts *out_counts);
 
 #endif

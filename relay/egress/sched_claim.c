@@ -149,6 +149,7 @@ static void post(struct sched_lane *lane, size_t max, const struct claim_look *l
     if (look)
         with_store->claim.look = *look;
     lane->is_claiming = true;
+    lane->claiming_since_ms = loop_now_ms(sched->options.loop);
     lane->is_sweep = look != NULL;
     sched->claims_out++;
     if (!look) {

@@ -89,6 +89,7 @@ struct sched_lane {
     bool has_token;          /* and a token of its rate */
 
     bool is_claiming;
+    uint64_t claiming_since_ms;
     bool is_sweep;   /* the claim under way is for looking, not for sending */
     int64_t told_at; /* became due while a claim was under way; 0: nothing */
 
@@ -113,8 +114,9 @@ struct sched_work {
     struct delivery *delivery;
     const struct sched_settings *settings; /* it began with */
     bool is_idle;
-    uint64_t given_ms; /* when it got its present message */
-    unsigned turn;     /* messages since it was opened or nobody else waited */
+    uint64_t given_ms;      /* when it got its present message */
+    uint64_t busy_since_ms; /* the same, also for one that was sent behind another */
+    unsigned turn;          /* messages since it was opened or nobody else waited */
     struct timer reuse_timer;
     struct sched_work *lane_prev, *lane_next;
     struct sched_work *idle_prev, *idle_next;
@@ -189,7 +191,7 @@ void lane_give_back(struct sched_lane *lane); /* what it has in hand, to the sto
 /* ---- sched_dest.c ---- */
 const struct route_settings *sched_route(const struct sched *sched, const struct sched_lane *lane);
 unsigned sched_loops(const struct sched *sched); /* at least 1 */
-void lane_dest_choose(struct sched_lane *lane); /* by its place and plan */
+void lane_dest_choose(struct sched_lane *lane);  /* by its place and plan */
 void dest_unref(struct sched_dest **dest);
 void dest_limits_renew(struct sched_dest *dest); /* from the settings in force */
 /* Into a line. The lane may be in none. */
@@ -229,6 +231,7 @@ void settle_results(struct sched_lane *lane, struct claim *claim,
  * written when nothing is to be said of it. */
 void settle_outage(struct sched_lane *lane, struct claim *claim);
 bool settle_is_busy(const struct sched *sched);
+void settle_stuck(const struct sched *sched, struct stuck *stuck);
 void settle_abort(struct sched *sched); /* what waits to be tried again is given up */
 
 /* ---- sched_sweep.c ---- */

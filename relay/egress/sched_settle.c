@@ -47,6 +47,7 @@ struct settle_batch {
     struct settling **items;
     size_t count;
     unsigned tries;
+    uint64_t since_ms;
     bool is_out; /* with the store */
     struct timer timer;
     struct settle_batch *prev, *next;
@@ -193,6 +194,7 @@ static struct settle_batch *batch_new(struct sched *sched, size_t count)
     struct settle_batch *batch = mem_alloc(sizeof(*batch));
 
     batch->sched = sched;
+    batch->since_ms = loop_now_ms(sched->options.loop);
     batch->settlements = mem_alloc(count * sizeof(*batch->settlements));
     batch->items = mem_alloc(count * sizeof(struct settling *));
     DL_APPEND(sched->batches, batch);
@@ -219,6 +221,7 @@ static void batch_again(void *arg)
     if (batch->count > 1) {
         half = batch_new(batch->sched, batch->count - keep);
         half->tries = batch->tries;
+        half->since_ms = batch->since_ms;
         for (size_t i = keep; i < batch->count; i++)
             batch_add(half, batch->items[i]);
         batch->count = keep;
@@ -319,6 +322,16 @@ static void send_off(struct settling *item)
 bool settle_is_busy(const struct sched *sched)
 {
     return sched->settling || sched->batches || sched->bounces;
+}
+
+void settle_stuck(const struct sched *sched, struct stuck *stuck)
+{
+    const struct settle_batch *batch;
+    uint64_t now_ms = loop_now_ms(sched->options.loop);
+
+    DL_FOREACH (sched->batches, batch)
+        stuck_offer(stuck, batch->since_ms, now_ms, STUCK_MS,
+                    "results of %zu attempts wait for the store", batch->count);
 }
 
 void settle_abort(struct sched *sched)

@@ -89,7 +89,7 @@ static void keep(struct sched_work *work)
 static void give(struct sched_work *work, struct claim *claim)
 {
     work->turn++;
-    work->given_ms = loop_now_ms(work->lane->sched->options.loop);
+    work->given_ms = work->busy_since_ms = loop_now_ms(work->lane->sched->options.loop);
     sched_tell_wait(work->lane, claim, STR_EMPTY);
     delivery_give(work->delivery, claim);
 }
@@ -186,6 +186,8 @@ static void work_done(void *arg, struct delivery *delivery, struct claim *claim,
         lane->redo = claim;
         return;
     }
+    /* The one that was sent behind it, if any, has its turn from now on. */
+    work->busy_since_ms = loop_now_ms(lane->sched->options.loop);
     if (is_untouched(lane->sched, claim, results)) {
         store_unclaim(lane->sched->options.store, &claim);
         return;
@@ -318,7 +320,7 @@ void work_start(struct sched_lane *lane)
         .arg = work,
     };
 
-    work->given_ms = loop_now_ms(lane->sched->options.loop);
+    work->given_ms = work->busy_since_ms = loop_now_ms(lane->sched->options.loop);
     work->lane = lane;
     work->dest = lane->slot; /* its reference and the slot go over */
     lane->slot = NULL;

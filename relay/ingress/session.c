@@ -217,6 +217,15 @@ static bool pump_once(struct session *session)
     return moved;
 }
 
+static void note_owing(struct session *session)
+{
+    if (session->owes == session->was_owing && session->messages == session->owing_message)
+        return;
+    session->was_owing = session->owes;
+    session->owing_message = session->messages;
+    session->owes_since_ms = loop_now_ms(session->service->loop);
+}
+
 void session_pump(struct session *session)
 {
     if (session->is_pumping) {
@@ -228,6 +237,7 @@ void session_pump(struct session *session)
         session->pump_again = false;
     while ((pump_once(session) || session->pump_again) && !session->is_closing);
     session->is_pumping = false;
+    note_owing(session);
     if (session->is_closing) {
         session_close(session, false);
         return;

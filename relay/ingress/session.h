@@ -8,6 +8,7 @@
 #ifndef WAYPOST_INGRESS_SESSION_H
 #define WAYPOST_INGRESS_SESSION_H
 
+#include "relay/base/stuck.h"
 #include "relay/ingress/auth.h"
 #include "relay/ingress/caps.h"
 #include "relay/intake/intake.h"
@@ -43,6 +44,8 @@ struct sessions;
 struct sessions *sessions_new(struct loop *loop);
 void sessions_free(struct sessions **sessions); /* must be empty */
 size_t sessions_count(const struct sessions *sessions);
+/* The one that has waited longest for us: intake, the store, a worker. */
+void sessions_stuck(const struct sessions *sessions, struct stuck *stuck);
 /* Drain: idle sessions leave now, the others at their next command boundary;
  * `empty` is called once when none is left. */
 void sessions_drain(struct sessions *sessions, loop_fn *empty, void *arg);

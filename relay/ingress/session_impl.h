@@ -29,7 +29,9 @@ struct session {
     struct smtp_server *machine;
     uint64_t number;
     int64_t began_us;
-    enum session_owes owes;
+    enum session_owes owes, was_owing;
+    unsigned owing_message; /* the how-manieth: another one waits anew */
+    uint64_t owes_since_ms;
     bool is_counted;             /* in caps */
     bool is_pumping, pump_again; /* one pump at a time; callbacks ask for another turn */
     bool is_closing;             /* everything is said: gone once output is written */

@@ -47,6 +47,21 @@ static void look_empty(struct sessions *sessions)
         loop_defer(sessions->loop, &sessions->deferred, tell_empty, sessions);
 }
 
+void sessions_stuck(const struct sessions *sessions, struct stuck *stuck)
+{
+    static const char *const words[] = {
+        [SESSION_OWES_AUTH] = "a client waits for the verdict on its credentials",
+        [SESSION_OWES_ROOM] = "a client waits until its message can be written on",
+        [SESSION_OWES_MESSAGE] = "a client waits until its message is stored",
+    };
+    uint64_t now_ms = loop_now_ms(sessions->loop);
+
+    for (const struct session *one = sessions->first; one; one = one->next)
+        if (one->owes < sizeof(words) / sizeof(words[0]) && words[one->owes])
+            stuck_offer(stuck, one->owes_since_ms, now_ms, STUCK_MS, "%s (%s)", words[one->owes],
+                        one->client_text);
+}
+
 void sessions_add(struct sessions *sessions, struct session *session)
 {
     session->next = sessions->first;

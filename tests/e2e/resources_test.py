@@ -456,6 +456,43 @@ def _(stack):
     assert not home.messages
 
 
+@case("a disk that hangs: the watchdog names the oldest thing that waits, and says when it is over")
+def _(stack):
+    world = World()
+    hop = Hop(stack)
+    w = Waypost(stack, smart(hop), start=False, env=world.env)
+    w.env["FAULTS_UNDER"] = f"{w.data}/queue"  # not the trace: the log's thread writes that
+    w.start()
+    stack.callback(world.set)
+    w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
+    assert w.metrics()["waypost_stuck_seconds"] == 0
+    world.set(hangs=True)
+    client = Wire(stack, w.port)
+    client.ask("EHLO client.test", "250")
+    client.envelope("a@here.test", "c@there.test")
+    client.s.sendall(b"DATA\r\nSubject: x\r\n\r\nx\r\n.\r\n")
+    time.sleep(0.5)
+    passed_s = 200
+
+    def later(hangs, pattern):  # asked at one look, answered at the next
+        nonlocal passed_s
+        passed_s += 40
+        world.set(hangs=hangs, passed_s=passed_s)
+        Wire(stack, w.port).close()
+        return re.search(pattern, w.log_text())
+
+    found = wait_for(lambda: later(True, 'stage=alarm.* fault="(a client waits until its message is stored .*?), for '), 30,
+                     lambda: w.log_text()[-1500:])
+    assert "127.0.0.1" in found[1], found[0]
+    assert w.metrics()["waypost_stuck_seconds"] >= 300
+    world.set(passed_s=passed_s)
+    client.expect("354")
+    client.expect("250 2.0.0")
+    wait_for(lambda: later(False, "nothing hangs any more"), 30, lambda: w.log_text()[-1500:])
+    assert w.metrics()["waypost_stuck_seconds"] == 0
+    assert w.stop() == 0
+
+
 @case("a certificate that runs out while the relay runs: said 14 days before, 3 days before, at the end, until a reload")
 def _(stack):
     world = World()

@@ -179,7 +179,8 @@ static void labels_are_escaped(void **state)
     struct api_state now = { .lanes = lanes,
                              .lane_count = 2,
                              .certificate_expires_at = 1900000000,
-                             .certificate_is_stale = true };
+                             .certificate_is_stale = true,
+                             .stuck_s = 400 };
     struct buf out;
 
     (void)state;
@@ -189,6 +190,7 @@ static void labels_are_escaped(void **state)
     has(&out, "{lane=\"a\\\"b\\\\\\\\c\\\\x0A\\\\x1B\\\\xFF/*\",dest=\"x\"} 1800000000\n");
     has(&out, "\nwaypost_certificate_expiry_seconds 1900000000\n");
     has(&out, "\nwaypost_certificate_stale 1\n");
+    has(&out, "\nwaypost_stuck_seconds 400\n");
     assert_null(strstr(out.at, "awake"));
     buf_clear(&out);
 }
