@@ -291,7 +291,7 @@ void part_free(struct lmdb *l, struct part *part);
 bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, size_t bytes);
 void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW */
 void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */
-void part_forget(struct lmdb *l, struct part *part); /* it is indexed: the message can go */
+void part_forget(struct lmdb *l, struct part *part);         /* it is indexed: the message can go */
 void part_block(struct part *part, const struct lane *lane); /* to be told when its lease ends */
 void part_unblock(struct lmdb *l, struct part *part);
 /* The earliest of `low` and the ids of this part and all that were accepted after it. */

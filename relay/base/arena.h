@@ -17,7 +17,7 @@ struct arena {
 };
 
 void arena_init(struct arena *arena);
-void arena_clear(struct arena *arena);                   /* frees everything; usable again */
+void arena_clear(struct arena *arena); /* frees everything; usable again */
 /* About so much will be needed: an empty arena takes it as one block of just that size. */
 void arena_expect(struct arena *arena, size_t size);
 void *arena_alloc(struct arena *arena, size_t size);     /* zeroed, aligned for any type */
