@@ -159,6 +159,7 @@ def taken(stack):
     home = lib.folder("home")
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         with socket.socket(family) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of before may linger
             other.bind((address, 2587))
             other.listen()
             done = run(tree() / "contrib" / "quickstart", "--dir", home / "data", check=False)

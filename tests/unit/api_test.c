@@ -166,6 +166,7 @@ static struct bench *bench_new(bool is_lmdb)
         0);
     store.pool = bench->pool;
     store.folder = is_lmdb ? bench->folder : NULL;
+    store.map_bytes = (uint64_t)8 << 30; /* sanitizers have no room for a terabyte */
     if (is_lmdb ? store_open_lmdb(&store, &bench->store, &fault)
                 : store_open_mem(&store, &bench->store, &fault))
         fail_msg("%s", fault.text);
