@@ -10,8 +10,8 @@
 
 #include <stdlib.h>
 
-#define LOOK 500        /* records in one read transaction */
-#define TURN (LOOK * 8) /* records before others have the worker */
+#define LOOK ((size_t)500) /* records in one read transaction */
+#define TURN (LOOK * 8)    /* records before others have the worker */
 
 struct list_job {
     struct job job;

@@ -382,7 +382,7 @@ enum err tracelog_find_own(const char *folder, struct str user, struct str handl
     if (rc)
         return rc;
     search.ids = mem_alloc((max_messages + 1) * sizeof(search.ids[0]));
-    search.opened = mem_alloc((search.segment_count + 1) * sizeof(search.opened[0]));
+    search.opened = mem_alloc((search.segment_count + 1) * sizeof(struct opened *));
     if (search.segment_count > 0)
         find_ids(&search);
     show_all(&search, fn, arg);
