@@ -298,19 +298,25 @@ static void success_is_reported_when_the_next_hop_will_not(void **state)
     assert_int_equal(here->messages, 1);
 }
 
+static void add_many(struct envelope *envelope, int count)
+{
+    char to[64];
+
+    for (int i = 0; i < count; i++) {
+        snprintf(to, sizeof(to), "r%d@there.test", i);
+        add_to(envelope, "direct/there.test", to);
+    }
+}
+
 static void one_report_speaks_of_all_recipients_of_a_claim(void **state)
 {
     struct message *message = message_new();
     struct envelope *envelope = message_begin(message, "a@here.test");
     struct site *here = site_add("here.test", SITE_TAKES);
-    char to[64];
 
     (void)state;
     site_add("there.test", SITE_REFUSES);
-    for (int i = 0; i < 300; i++) {
-        snprintf(to, sizeof(to), "r%d@there.test", i);
-        add_to(envelope, "direct/there.test", to);
-    }
+    add_many(envelope, 300);
     post(message);
     virtual_run(5 * SECOND);
     assert_int_equal(here->messages, 1);
@@ -330,15 +336,11 @@ static void what_cannot_be_reported_now_waits_for_its_report(void **state)
     struct message *message = message_new();
     struct envelope *envelope = message_begin(message, "a@here.test");
     struct site *here = site_add("here.test", SITE_TAKES);
-    char to[64];
 
     (void)state;
     site_add("there.test", SITE_REFUSES);
     fx.backend.folder = no_folder;
-    for (int i = 0; i < 1500; i++) {
-        snprintf(to, sizeof(to), "r%d@there.test", i);
-        add_to(envelope, "direct/there.test", to);
-    }
+    add_many(envelope, 1500);
     post(message);
     virtual_run(5 * SECOND);
     assert_int_equal(hops_of(STAGE_DSN, RESULT_LATER), 1);

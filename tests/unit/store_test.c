@@ -128,6 +128,21 @@ static void each_lane_has_its_own_recipients(struct rig *rig)
     assert_null(rig_get(rig, id));
 }
 
+/* Takes the claim. */
+static void settle_in_parts(struct rig *rig, struct claim *claim, struct verdict *verdicts,
+                            size_t count)
+{
+    struct settlement settlement = { .claim = claim, .verdicts = verdicts, .verdict_count = count };
+    struct store_settle settle = { .request = rig_request(rig),
+                                   .settlements = &settlement,
+                                   .count = 1 };
+
+    store_settle(rig->store, &settle);
+    rig_wait(rig, &settle.request);
+    claim_free(&claim);
+    assert_int_equal(settle.request.err, ERR_OK);
+}
+
 static void one_claim_settled_in_parts(struct rig *rig)
 {
     rig_put(rig, "a@here.test", "1@there.test " LANE ",2@there.test " LANE ",3@there.test " LANE);
@@ -138,14 +153,7 @@ static void one_claim_settled_in_parts(struct rig *rig)
         { .index = 1, .state = RECIPIENT_QUEUED, .due_at = NOW + 10, .attempted = true },
         { .index = 2, .state = RECIPIENT_QUEUED, .due_at = NOW + 20, .attempted = true },
     };
-    struct settlement settlement = { .claim = claim, .verdicts = verdicts, .verdict_count = 3 };
-    struct store_settle settle = { .request = rig_request(rig),
-                                   .settlements = &settlement,
-                                   .count = 1 };
-    store_settle(rig->store, &settle);
-    rig_wait(rig, &settle.request);
-    claim_free(&claim);
-    assert_int_equal(settle.request.err, ERR_OK);
+    settle_in_parts(rig, claim, verdicts, 3);
     assert_int_equal(rig_health(rig).recipients_queued, 2);
     rig_wall_s = NOW + 10;
     claim = rig_claim(rig, LANE, 5);
@@ -707,15 +715,8 @@ static void settle_apart(struct rig *rig, int64_t first_due, int64_t second_due)
         { .index = 0, .state = RECIPIENT_QUEUED, .due_at = first_due, .attempted = true },
         { .index = 1, .state = RECIPIENT_QUEUED, .due_at = second_due, .attempted = true },
     };
-    struct settlement settlement = { .claim = claim, .verdicts = verdicts, .verdict_count = 2 };
-    struct store_settle settle = { .request = rig_request(rig),
-                                   .settlements = &settlement,
-                                   .count = 1 };
 
-    store_settle(rig->store, &settle);
-    rig_wait(rig, &settle.request);
-    claim_free(&claim);
-    assert_int_equal(settle.request.err, ERR_OK);
+    settle_in_parts(rig, claim, verdicts, 2);
 }
 
 static void ask_in_between(struct rig *rig)
