@@ -69,10 +69,7 @@ static enum err find_page(struct lmdb *l, struct page *page, struct fault *fault
     for (size_t n = 0; !rc && n < EXAMINE && page->count < page->max;
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid id;
-        if (key.mv_size != MSGID_BYTES)
-            continue;
-        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
-        if (msgid_cmp(&id, &start) <= 0)
+        if (!lmdb_message_key(&key, &start, &id))
             continue;
         if (msgid_cmp(&id, &l->change_last) > 0) {
             rc = MDB_NOTFOUND;

@@ -81,10 +81,7 @@ static int list_some(struct list_job *job, MDB_txn *txn)
     for (size_t n = 0; !rc && n < LOOK && !is_full(list);
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid id;
-        if (key.mv_size != MSGID_BYTES)
-            continue;
-        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
-        if (msgid_cmp(&id, &start) <= 0)
+        if (!lmdb_message_key(&key, &start, &id))
             continue;
         list_record(job->l, txn, list, &id);
         job->after = id;

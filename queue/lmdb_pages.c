@@ -79,10 +79,7 @@ static int scan_records(struct lmdb *l, MDB_txn *txn)
         rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     for (size_t n = 0; !rc && n < LMDB_PAGE; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         struct msgid id;
-        if (key.mv_size != MSGID_BYTES) /* a further slice */
-            continue;
-        memcpy(id.bytes, key.mv_data, MSGID_BYTES);
-        if (msgid_cmp(&id, &l->scan_at) <= 0)
+        if (!lmdb_message_key(&key, &l->scan_at, &id))
             continue;
         count_record(l, txn, &id, str_make(value.mv_data, value.mv_size));
         l->scan_at = id;

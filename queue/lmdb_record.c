@@ -394,3 +394,11 @@ enum err lmdb_del_raw(struct lmdb *l, struct batch *batch, const struct msgid *i
 
     return rc ? rc : delete_prefix(batch, l->dbi_content, id, fault);
 }
+
+bool lmdb_message_key(const MDB_val *key, const struct msgid *after, struct msgid *out_id)
+{
+    if (key->mv_size != MSGID_BYTES)
+        return false;
+    memcpy(out_id->bytes, key->mv_data, MSGID_BYTES);
+    return msgid_cmp(out_id, after) > 0;
+}

@@ -294,6 +294,8 @@ void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> 
 void part_forget(struct lmdb *l, struct part *part);         /* it is indexed: the message can go */
 void part_block(struct part *part, const struct lane *lane); /* to be told when its lease ends */
 void part_unblock(struct lmdb *l, struct part *part);
+/* Is this the key of a message behind `after`? Further slices of a record are not. */
+bool lmdb_message_key(const MDB_val *key, const struct msgid *after, struct msgid *out_id);
 /* The earliest of `low` and the ids of this part and all that were accepted after it. */
 int64_t part_low(const struct part *part, int64_t low);
 bool index_corrupt(struct lmdb *l, const struct msgid *id); /* false: known already */
