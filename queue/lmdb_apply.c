@@ -189,8 +189,12 @@ enum err apply_accepts(struct lmdb *l, struct fault *fault)
         return ERR_OK;
     qsort(l->accepts, l->accept_count, sizeof(l->accepts[0]), id_order);
     l->batch.append = above_all(l, &l->accepts[0].message->envelope.id);
-    for (size_t i = 0; i < l->accept_count && !rc; i++)
+    for (size_t i = 0; i < l->accept_count && !rc; i++) {
+        struct store_accept *request = l->accepts[i].request;
+        l->batch.near = request ? request->request.reply_to : NULL;
         rc = accept_one(l, &l->accepts[i], fault);
+    }
+    l->batch.near = NULL;
     return rc;
 }
 

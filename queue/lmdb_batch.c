@@ -26,12 +26,15 @@ static struct effect *effect_on(struct lmdb *l, struct str lane)
     struct batch *batch = &l->batch;
 
     /* Neighbours are often alike: a newsletter through one smarthost is one effect. */
-    if (batch->effect_count && str_eq(batch->effects[batch->effect_count - 1].lane, lane))
-        return &batch->effects[batch->effect_count - 1];
-    batch->effects = batch_grow(batch->effects, batch->effect_count, &batch->effect_cap,
-                                sizeof(batch->effects[0]));
-    struct effect *effect = &batch->effects[batch->effect_count++];
-    *effect = (struct effect){ .lane = arena_str(&batch->arena, lane) };
+    if (!batch->effect_count || !str_eq(batch->effects[batch->effect_count - 1].lane, lane)) {
+        batch->effects = batch_grow(batch->effects, batch->effect_count, &batch->effect_cap,
+                                    sizeof(batch->effects[0]));
+        batch->effects[batch->effect_count++] =
+            (struct effect){ .lane = arena_str(&batch->arena, lane) };
+    }
+    struct effect *effect = &batch->effects[batch->effect_count - 1];
+    if (batch->near)
+        effect->near = batch->near;
     return effect;
 }
 
@@ -242,7 +245,7 @@ static void tell_lanes(struct lmdb *l)
         struct lane *lane = index_lane(l, batch->effects[i].lane, false);
         if (!lane)
             continue;
-        index_tell(l, lane);
+        index_tell(l, lane, batch->effects[i].near);
         index_sweep(l, lane);
     }
 }

@@ -217,7 +217,7 @@ static void unclaim_one(struct lmdb *l, const struct claim *claim)
         part_enter(l, part, true);
         part_unblock(l, part);
     }
-    index_tell(l, lane);
+    index_tell(l, lane, NULL);
     index_sweep(l, lane);
 }
 

@@ -59,12 +59,12 @@ int64_t index_lane_due(const struct lane *lane)
     return due && (!lane->index_due || due < lane->index_due) ? due : lane->index_due;
 }
 
-void index_tell(struct lmdb *l, struct lane *lane)
+void index_tell(struct lmdb *l, struct lane *lane, struct mailbox *near)
 {
     int64_t due = index_lane_due(lane);
 
     if (due && (!lane->told || due < lane->told) && l->ready)
-        l->ready(l->ready_arg, lane->name, due);
+        l->ready(l->ready_arg, lane->name, due, near);
     lane->told = due;
 }
 
@@ -191,7 +191,7 @@ void part_unblock(struct lmdb *l, struct part *part)
         struct lane *lane = index_lane(l, str_of(blocked->lane), false);
         if (lane) {
             index_add(l, lane, part->due_at);
-            index_tell(l, lane);
+            index_tell(l, lane, NULL);
         }
         part->blocked = blocked->next;
         free(blocked);

@@ -103,6 +103,7 @@ struct effect { /* on a lane, once the transaction is durable */
     struct str lane;
     int64_t queued, held; /* differences */
     int64_t due_at;       /* an index entry was made; 0: none */
+    struct mailbox *near; /* of the last accept for it; NULL: none */
 };
 
 struct batch {
@@ -112,8 +113,9 @@ struct batch {
     struct arena arena;
     struct lmdb_state state; /* as it will be */
     int64_t now_s;
-    uint64_t new_bytes; /* of accepts */
-    size_t ops;         /* accepts and settlements */
+    uint64_t new_bytes;   /* of accepts */
+    size_t ops;           /* accepts and settlements */
+    struct mailbox *near; /* of the accept that is being applied */
     struct effect *effects;
     size_t effect_count, effect_cap;
     struct part **fresh; /* enter their windows */
@@ -281,7 +283,7 @@ void waiting_end(struct lmdb *l, enum err err);
 struct lane *index_lane(struct lmdb *l, struct str name, bool make);
 void index_sweep(struct lmdb *l, struct lane *lane); /* frees it when nothing is there */
 int64_t index_lane_due(const struct lane *lane);
-void index_tell(struct lmdb *l, struct lane *lane);
+void index_tell(struct lmdb *l, struct lane *lane, struct mailbox *near);
 void index_add(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane);
 struct part *part_first(struct lmdb *l, const struct msgid *id);

@@ -60,7 +60,7 @@ void mem_lane_tell(struct store_mem *mem, struct mem_lane *lane)
     int64_t due = mem_lane_due(lane);
 
     if (due && (!lane->told || due < lane->told) && mem->ready)
-        mem->ready(mem->ready_arg, lane->name, due);
+        mem->ready(mem->ready_arg, lane->name, due, NULL);
     lane->told = due;
 }
 

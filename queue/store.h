@@ -244,8 +244,9 @@ void store_lanes_clear(struct store_lanes *lanes);
 /* Tell when a lane gets something due, or due earlier than before; also once
  * for every lane with queued mail during this call (what was found at open).
  * Called on a store thread or inside a call of yours, under the store's lock:
- * must not block, must not call the store. */
-typedef void store_ready_fn(void *arg, const char *lane, int64_t due_at);
+ * must not block, must not call the store. `near` is a hint: who is being answered
+ * now that his message for this lane was accepted, so awake anyway; NULL: nobody. */
+typedef void store_ready_fn(void *arg, const char *lane, int64_t due_at, struct mailbox *near);
 void store_watch(struct store *store, store_ready_fn *fn, void *arg);
 
 enum store_state { STORE_FINE, STORE_FULL_QUOTA, STORE_FULL_DISK, STORE_BROKEN };

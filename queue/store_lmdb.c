@@ -83,7 +83,7 @@ static void watch_backend(struct store *store, store_ready_fn *fn, void *arg)
     l->ready_arg = arg;
     for (struct lane *lane = l->lanes; lane; lane = lane->hh.next) {
         lane->told = 0;
-        index_tell(l, lane);
+        index_tell(l, lane, NULL);
     }
     pthread_mutex_unlock(&l->lock);
 }

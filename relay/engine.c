@@ -156,6 +156,7 @@ static enum err start_loops(struct engine *engine, struct fault *fault)
 struct due {
     char *lane;
     int64_t at;
+    bool is_passed;
 };
 
 static void due_arrived(struct engine_loop *own, void *arg)
@@ -163,32 +164,44 @@ static void due_arrived(struct engine_loop *own, void *arg)
     struct due *due = arg;
 
     if (!own->is_draining)
-        sched_ready(own->sched, due->lane, due->at);
+        sched_ready(own->sched, due->lane, due->at, due->is_passed);
     free(due->lane);
     free(due);
 }
 
-static void tell_due(struct engine_loop *own, const char *lane, int64_t at)
+static void tell_due(struct engine_loop *own, const char *lane, int64_t at, bool is_passed)
 {
     struct due *due = mem_alloc(sizeof(*due));
 
     due->lane = str_dup(str_of(lane));
     due->at = at;
+    due->is_passed = is_passed;
     engine_tell(own, due_arrived, due);
 }
 
-/* On a store thread. A smarthost lane runs on every loop, any other on its own. */
-static void on_ready(void *arg, const char *lane, int64_t at)
+/* On a store thread. A smarthost lane runs on every loop, any other on its own: of the
+ * former the loop that is awake anyway is told, and the others by it when it has more
+ * than it can claim. All at once would wake all for what one of them takes. */
+static void on_ready(void *arg, const char *lane, int64_t at, struct mailbox *near)
 {
     struct engine *engine = arg;
+    unsigned index = sched_loop_of(str_of(lane), engine->loop_count);
 
     engine_watch_wake(engine);
-    if (lane_is_smarthost(str_of(lane))) {
-        for (unsigned i = 0; i < engine->loop_count; i++)
-            tell_due(&engine->loops[i], lane, at);
-        return;
-    }
-    tell_due(&engine->loops[sched_loop_of(str_of(lane), engine->loop_count)], lane, at);
+    for (unsigned i = 0; near && lane_is_smarthost(str_of(lane)) && i < engine->loop_count; i++)
+        if (loop_mailbox(engine->loops[i].loop) == near)
+            index = i;
+    tell_due(&engine->loops[index], lane, at, false);
+}
+
+void engine_pass_due(void *arg, const char *lane, int64_t at)
+{
+    struct engine_loop *own = arg;
+    struct engine *engine = own->engine;
+
+    for (unsigned i = 0; i < engine->loop_count; i++)
+        if (&engine->loops[i] != own)
+            tell_due(&engine->loops[i], lane, at, true);
 }
 
 /* ---- signals and stopping ---- */

@@ -156,6 +156,8 @@ void engine_loop_free(struct engine_loop *own);
 /* Run fn on a loop's thread, by letter; from any thread. */
 typedef void engine_loop_fn(struct engine_loop *own, void *arg);
 void engine_tell(struct engine_loop *own, engine_loop_fn *fn, void *arg);
+/* From loop `own` to the others: a smarthost lane has more than it can claim. */
+void engine_pass_due(void *own, const char *lane, int64_t due_at);
 
 /* engine_reload.c */
 void engine_reload(struct engine *engine);

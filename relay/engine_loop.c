@@ -294,6 +294,8 @@ enum err engine_loop_start(struct engine_loop *own, struct fault *fault)
         .intake = own->intake,
         .keyring = setup->keyring,
         .pace = &engine->reports,
+        .pass = engine->loop_count > 1 ? engine_pass_due : NULL,
+        .pass_arg = own,
     };
     own->sched = sched_new(&sched, &setup->sched);
     rc = apply_listens(own, setup, fault);

@@ -162,7 +162,7 @@ void sched_free(struct sched **sched_at)
 
 /* ---- from outside ---- */
 
-void sched_ready(struct sched *sched, const char *name, int64_t due_at)
+void sched_ready(struct sched *sched, const char *name, int64_t due_at, bool is_passed)
 {
     struct loop *loop = sched->options.loop;
     struct str lane = str_of(name);
@@ -171,7 +171,9 @@ void sched_ready(struct sched *sched, const char *name, int64_t due_at)
         return;
     if (!lane_is_smarthost(lane) && sched_loop_of(lane, loop_count(loop)) != loop_index(loop))
         return;
-    sched_lane_due(sched_lane_get(sched, lane), due_at);
+    struct sched_lane *one = sched_lane_get(sched, lane);
+    one->is_passed = is_passed;
+    sched_lane_due(one, due_at);
 }
 
 void sched_flush(struct sched *sched, struct str typed)

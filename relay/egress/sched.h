@@ -45,6 +45,9 @@ struct sched_settings {
     size_t local_count;
 };
 
+/* This lane has something due that this loop cannot claim at once: other loops may. */
+typedef void sched_pass_fn(void *arg, const char *lane, int64_t due_at);
+
 struct sched_options {
     struct loop *loop;
     struct store *store;
@@ -52,6 +55,8 @@ struct sched_options {
     struct intake *intake;
     struct keyring *keyring;
     struct report_pace *pace; /* shared by all loops; NULL: reports leave at once */
+    sched_pass_fn *pass;      /* NULL: there is no other loop */
+    void *pass_arg;
 };
 
 struct sched *sched_new(const struct sched_options *options, const struct sched_settings *settings);
@@ -64,8 +69,9 @@ bool sched_settings_idle(const struct sched *sched, const struct sched_settings 
 unsigned sched_loop_of(struct str lane, unsigned loops);
 
 /* From the store's watch, brought over by letter: this lane has something due
- * at due_at (wall s). Ignored when the lane is another loop's. */
-void sched_ready(struct sched *sched, const char *lane, int64_t due_at);
+ * at due_at (wall s). Ignored when the lane is another loop's. Of a smarthost lane one
+ * loop is told, and passes on what it cannot claim at once: is_passed on the others. */
+void sched_ready(struct sched *sched, const char *lane, int64_t due_at, bool is_passed);
 /* Operator: wake the dests of lanes that match (empty: all) and look again. */
 void sched_flush(struct sched *sched, struct str lane);
 

@@ -124,6 +124,10 @@ static void claim_done(struct store_request *request)
         lane->due_at = more && !is_sweep ? loop_wall_s(sched->options.loop) : claim->next_due;
     lane->due_at = earlier(lane->due_at, lane->told_at);
     lane->told_at = 0;
+    if (!is_sweep)
+        lane->is_passed = false;
+    if (more && !is_sweep)
+        lane_pass(lane);
     if (is_sweep) {
         sweep_claimed(lane, claims, more ? &claim->look : NULL);
     } else if (!request->err) {

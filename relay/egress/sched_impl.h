@@ -77,6 +77,7 @@ struct sched_lane {
     struct sched_lane *prev, *next; /* in that line */
     struct sched_dest *line_of;     /* BLOCKED, THROTTLED: whose line */
     bool may_pass;                  /* it has waited for a token and was called */
+    bool is_passed;                 /* the other loops know what is due here */
 
     struct timer due_timer; /* in sched->waiting */
     int64_t due_at;         /* wall s: the earliest known in the store, not in hand; 0: none */
@@ -174,6 +175,8 @@ void lane_ready(struct sched_lane *lane); /* unless it stands in another line */
 /* Something is due at this time (wall s). */
 void sched_lane_due(struct sched_lane *lane, int64_t due_at);
 void lane_fill(struct sched_lane *lane); /* asks for more when its hand is nearly empty */
+/* To the other loops, if they do not know yet: something is due and stays here for now. */
+void lane_pass(struct sched_lane *lane);
 void lane_plan_drop(struct sched_lane *lane);
 void lane_maybe_free(struct sched_lane **lane);
 void lane_arm(struct sched *sched); /* the timer of all waiting lanes */

@@ -122,6 +122,23 @@ void sched_lane_due(struct sched_lane *lane, int64_t due_at)
     if (!*at || due_at < *at)
         *at = due_at;
     lane_ready(lane);
+    if (lane->line != LINE_READY && lane_is_due(lane)) /* it waits for a connection */
+        lane_pass(lane);
+}
+
+static bool may_pass_on(const struct sched_lane *lane)
+{
+    return lane->is_smarthost && !lane->is_passed && lane->sched->options.pass;
+}
+
+void lane_pass(struct sched_lane *lane)
+{
+    const struct sched_options *options = &lane->sched->options;
+
+    if (!may_pass_on(lane))
+        return;
+    lane->is_passed = true;
+    options->pass(options->pass_arg, lane->name, lane->due_at);
 }
 
 /* ---- where ---- */
@@ -225,13 +242,23 @@ static size_t enough_in_hand(const struct sched_lane *lane)
     return lane->work_count < half ? lane->work_count : half;
 }
 
+/* Another message would have to wait here until one that is under way is done. */
+static bool is_full(const struct sched_lane *lane)
+{
+    uint64_t now = loop_now_ms(lane->sched->options.loop);
+
+    return !lane->idle && (sched_room(lane) == 0 || dest_room(&lane->dest->dest, now) == 0);
+}
+
 static bool needs_claim(const struct sched_lane *lane)
 {
     if (lane->is_claiming || lane->sched->is_held_up || !lane_is_due(lane))
         return false;
     if (lane->slot)
         return !has_in_hand(lane);
-    return lane->work_count > 0 && !is_asleep(lane) && lane->claim_count <= enough_in_hand(lane);
+    if (lane->work_count == 0 || is_asleep(lane) || lane->claim_count > enough_in_hand(lane))
+        return false;
+    return !may_pass_on(lane) || !is_full(lane); /* before it waits here, others may have it */
 }
 
 void lane_fill(struct sched_lane *lane)
@@ -280,6 +307,7 @@ static void try_to_open(struct sched_lane *lane)
     } else if (lane->is_smarthost && lane->dest->dest.limits.max_connections == 0) {
         /* Fewer connections than loops: other loops see to this lane. */
         lane_give_back(lane);
+        lane_pass(lane);
         lane->due_at = 0;
     } else {
         open_connection(lane);
@@ -306,6 +334,8 @@ static void end_turn(struct sched_lane *lane)
         lane_give_back(lane);
     if (lane->line == LINE_NONE && lane->due_at && !lane_is_due(lane))
         wait_until_due(lane);
+    if (lane->line != LINE_READY && !lane->is_claiming && !lane->lookup && lane_is_due(lane))
+        lane_pass(lane);
     /* It was let go and did not use the room: the next one may. */
     if (dest && !lane->lookup && (dest->blocked || dest->throttled))
         dest_let_go(dest);

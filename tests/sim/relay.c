@@ -24,15 +24,17 @@ static void due_open(struct letter *letter)
     struct due *due = container_of(letter, struct due, letter);
 
     if (due->relay->sched)
-        sched_ready(due->relay->sched, due->lane, due->at);
+        sched_ready(due->relay->sched, due->lane, due->at, false);
     free(due->lane);
     free(due);
 }
 
-static void on_ready(void *arg, const char *lane, int64_t due_at)
+static void on_ready(void *arg, const char *lane, int64_t due_at, struct mailbox *near)
 {
     struct relay *relay = arg;
     struct due *due = mem_alloc(sizeof(*due));
+
+    (void)near; /* there is one loop */
 
     due->letter.open = due_open;
     due->relay = relay;

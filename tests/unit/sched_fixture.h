@@ -75,6 +75,7 @@ static struct fixture {
     const struct store_backend *real;
     unsigned settle_failures; /* so many fail */
     unsigned settle_calls, settlements, claim_calls;
+    unsigned passed; /* due mail that other loops were told of */
     struct pool *pool;
     struct hops *hops;
     struct intake *intake;
@@ -392,15 +393,15 @@ static void told_due_open(struct letter *letter)
     struct told_due *told = container_of(letter, struct told_due, letter);
 
     if (fx.sched)
-        sched_ready(fx.sched, told->lane, told->at);
+        sched_ready(fx.sched, told->lane, told->at, false);
     free(told);
 }
 
-static void on_ready(void *arg, const char *lane, int64_t at)
+static void on_ready(void *arg, const char *lane, int64_t at, struct mailbox *near)
 {
     struct told_due *told = mem_alloc(sizeof(*told));
 
-    (void)arg;
+    (void)arg, (void)near;
     snprintf(told->lane, sizeof(told->lane), "%s", lane);
     told->at = at;
     told->letter.open = told_due_open;
@@ -495,12 +496,21 @@ static void went_idle(void *arg)
     fx.is_idle = true;
 }
 
+static void on_pass(void *arg, const char *lane, int64_t at)
+{
+    (void)arg;
+    assert_string_equal(lane, "ses/*");
+    assert_true(at > 0);
+    fx.passed++;
+}
+
 static void sched_begin(void)
 {
     struct sched_options options = {
         .loop = &virtual_loop,
         .store = fx.store,
         .intake = fx.intake,
+        .pass = on_pass,
     };
 
     fx.sched = sched_new(&options, &fx.settings);

@@ -721,12 +721,12 @@ static void a_lane_of_another_loop_is_not_ours(void **state)
     for (int i = 0; i < 100; i++) {
         snprintf(lane, sizeof(lane), "direct/d%d.test", i);
         ours += sched_loop_of(str_of(lane), 4) == 0;
-        sched_ready(fx.sched, lane, 0);
+        sched_ready(fx.sched, lane, 0, false);
     }
     sched_counts(fx.sched, &counts);
     assert_int_equal(counts.lanes, ours);
     assert_in_range(ours, 15, 35);
-    sched_ready(fx.sched, "ses/*", 0);
+    sched_ready(fx.sched, "ses/*", 0, false);
     sched_counts(fx.sched, &counts);
     assert_int_equal(counts.lanes, ours + 1);
     virtual_loop.options.count = 1;
@@ -761,6 +761,74 @@ static void a_smarthost_with_fewer_connections_than_loops_is_left_to_others(void
     virtual_run(MINUTE);
     assert_int_equal(site->messages, 0);
     assert_int_equal(health().messages, 3);
+}
+
+static void what_one_loop_can_take_is_not_passed_on(void **state)
+{
+    struct site *site = site_add("*", SITE_TAKES);
+
+    (void)state;
+    virtual_loop.options.count = 2;
+    for (unsigned i = 0; i < 10; i++) {
+        submit_many("ses/*", 2);
+        virtual_run(SECOND);
+    }
+    assert_int_equal(site->messages, 20);
+    assert_int_equal(fx.passed, 0);
+}
+
+static void what_would_wait_is_passed_on_once(void **state)
+{
+    struct site *site = site_add("*", SITE_TAKES);
+
+    (void)state;
+    virtual_loop.options.count = 2;
+    fx.settings.default_limits.max_connections = 2; /* one of them here */
+    site->message_ms = 10 * SECOND;
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(SECOND);
+    assert_int_equal(fx.passed, 0);
+    unsigned calls = fx.claim_calls;
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(SECOND);
+    assert_int_equal(fx.passed, 1);
+    assert_int_equal(fx.claim_calls, calls); /* free for the other loop */
+    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000,
+                true); /* which has no room either */
+    virtual_run(MINUTE);
+    assert_int_equal(fx.passed, 1);
+    assert_int_equal(site->messages, 2);
+}
+
+static void others_hear_of_more_than_one_claim_holds(void **state)
+{
+    struct site *site = site_add("*", SITE_TAKES);
+
+    (void)state;
+    virtual_loop.options.count = 2;
+    site->message_ms = 1000;
+    submit_many("ses/*", 2000);
+    virtual_run(100);
+    assert_in_range(fx.passed, 1, 3);
+    virtual_run(10 * MINUTE);
+    assert_int_equal(site->messages, 2000);
+}
+
+static void trouble_on_one_loop_is_passed_on(void **state)
+{
+    struct site *site = site_add("*", SITE_DOWN);
+
+    (void)state;
+    virtual_loop.options.count = 2;
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(40 * SECOND);
+    fx.passed = 0;
+    submit("ses/*", "a@here.test", 0); /* the place sleeps here; perhaps not there */
+    virtual_run(SECOND);
+    assert_int_equal(fx.passed, 1);
+    site->mood = SITE_TAKES;
+    virtual_run(10 * MINUTE);
+    assert_int_equal(site->messages, 2);
 }
 
 static void a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved(void **state)
@@ -816,6 +884,10 @@ int main(void)
         TEST(a_lane_of_another_loop_is_not_ours),
         TEST(limits_of_a_smarthost_are_shared_out),
         TEST(a_smarthost_with_fewer_connections_than_loops_is_left_to_others),
+        TEST(what_one_loop_can_take_is_not_passed_on),
+        TEST(what_would_wait_is_passed_on_once),
+        TEST(others_hear_of_more_than_one_claim_holds),
+        TEST(trouble_on_one_loop_is_passed_on),
         TEST(a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved),
     };
 

@@ -679,11 +679,12 @@ static void lanes_come_by_name(struct rig *rig)
     store_lanes_clear(&lanes);
 }
 
-static void hear(void *arg, const char *lane, int64_t due_at)
+static void hear(void *arg, const char *lane, int64_t due_at, struct mailbox *near)
 {
     struct rig *rig = arg;
     size_t len = strlen(rig->told);
 
+    (void)near;
     snprintf(rig->told + len, sizeof(rig->told) - len, "%s %d\n", lane, (int)(due_at - NOW));
 }
 
