@@ -35,10 +35,17 @@ struct engine_socket {
 struct engine_listener {
     struct engine_listener *next;
     struct str name, address; /* owned */
-    struct engine *engine;
+    struct engine_loop *own;
     struct listener *listener;
     bool has_proxy;
     struct service *service;
+};
+
+/* Clients without TLS: loop 0's, but for the count. */
+struct engine_spread {
+    unsigned open; /* loops that take them */
+    atomic_uint_fast64_t accepted;
+    uint64_t looked_ms, busy_ns;
 };
 
 /* Of the certificate that runs out first. */
@@ -87,6 +94,7 @@ struct engine {
     struct store *store;
     struct auth *auth;
     struct caps *caps;
+    struct engine_spread spread;
     struct report_pace reports;
     struct api *api;
     struct dropbox *dropbox; /* loop 0's */
@@ -156,6 +164,9 @@ void engine_loop_free(struct engine_loop *own);
 /* Run fn on a loop's thread, by letter; from any thread. */
 typedef void engine_loop_fn(struct engine_loop *own, void *arg);
 void engine_tell(struct engine_loop *own, engine_loop_fn *fn, void *arg);
+/* engine_spread.c: on loop `own`, a client came; after a start or reload of its listeners */
+void engine_spread_accepted(struct engine_loop *own, const struct engine_listener *listener);
+void engine_spread_reset(struct engine_loop *own);
 /* From loop `own` to the others: a smarthost lane has more than it can claim. */
 void engine_pass_due(void *own, const char *lane, int64_t due_at);
 

@@ -111,7 +111,8 @@ static void on_connection(void *arg, struct stream *stream)
 {
     struct engine_listener *listener = arg;
 
-    engine_watch_wake(listener->engine);
+    engine_watch_wake(listener->own->engine);
+    engine_spread_accepted(listener->own, listener);
     session_begin(listener->service, stream);
 }
 
@@ -151,7 +152,7 @@ static enum err listener_start(struct engine_loop *own, const struct setup_liste
 
     /* The listener closes what it is given; the bound original outlives reloads. */
     rc = engine_socket_copy(own->engine, listen, loop_index(own->loop), &options.fd, fault);
-    listener->engine = own->engine;
+    listener->own = own;
     listener->has_proxy = listen->proxy_count > 0;
     listener->service = service;
     listener->name = str_of(str_dup(listen->conf->name));
@@ -259,6 +260,7 @@ enum err engine_loop_apply(struct engine_loop *own, struct setup *setup, struct 
     if (!rc)
         rc = apply_listens(own, setup, fault);
     drop_old_listeners(own, setup->conf);
+    engine_spread_reset(own);
     engine_dropbox_apply(own, setup);
     own->setup = setup_ref(setup);
     if (before)
@@ -299,6 +301,7 @@ enum err engine_loop_start(struct engine_loop *own, struct fault *fault)
     };
     own->sched = sched_new(&sched, &setup->sched);
     rc = apply_listens(own, setup, fault);
+    engine_spread_reset(own);
     own->setup = setup_ref(setup);
     return rc;
 }

@@ -11,6 +11,7 @@
 #include "relay/net/stream_impl.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -343,6 +344,18 @@ void listener_resume(struct listener *listener)
 {
     listener->is_paused = false;
     update_polling(listener);
+}
+
+void listener_spread(struct listener *listener, unsigned open)
+{
+    struct sock_filter code[] = {
+        { .code = BPF_LD | BPF_W | BPF_ABS, .k = (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM) },
+        { .code = BPF_ALU | BPF_MOD | BPF_K, .k = open },
+        { .code = BPF_RET | BPF_A },
+    };
+    struct sock_fprog program = { .len = 3, .filter = code };
+
+    (void)setsockopt(listener->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
 }
 
 const struct endpoint *listener_at(const struct listener *listener) { return &listener->at; }

@@ -105,6 +105,10 @@ void listener_close(struct listener **listener);
 void listener_pause(
     struct listener *listener); /* out of descriptors or sessions: leave them in the backlog */
 void listener_resume(struct listener *listener);
+/* Of the sockets bound to its address with reuse_port, the first `open` take new clients,
+ * by chance; sockets count in the order they were bound. Any of them may be asked. In vain
+ * on others, and on kernels that cannot: they go on as before. */
+void listener_spread(struct listener *listener, unsigned open);
 const struct endpoint *listener_at(const struct listener *listener); /* with the real port */
 
 void stream_own(struct stream *stream, stream_fn *fn, void *arg);
