@@ -221,6 +221,7 @@ enum err loop_new(const struct loop_options *options, struct loop **out_loop, st
     mailbox_init(&loop->mailbox, wake_loop, loop);
     msgid_maker_init(&loop->maker);
     init_handles(loop);
+    (void)loop_wall_us(loop); /* from now on it notices when that clock is set */
     *out_loop = loop;
     return ERR_OK;
 }
