@@ -66,7 +66,15 @@ void lane_maybe_free(struct sched_lane **lane)
 
 /* ---- when ---- */
 
-static void lane_is_now_due(void *arg) { lane_ready(arg); }
+/* It may stand in a line for a connection: then others may have one. */
+static void run_or_pass(struct sched_lane *lane)
+{
+    lane_ready(lane);
+    if (lane->line != LINE_READY && lane_is_due(lane))
+        lane_pass(lane);
+}
+
+static void lane_is_now_due(void *arg) { run_or_pass(arg); }
 
 static void look_at_clock(void *arg)
 {
@@ -121,9 +129,9 @@ void sched_lane_due(struct sched_lane *lane, int64_t due_at)
         due_at = 1;
     if (!*at || due_at < *at)
         *at = due_at;
-    lane_ready(lane);
-    if (lane->line != LINE_READY && lane_is_due(lane)) /* it waits for a connection */
-        lane_pass(lane);
+    run_or_pass(lane);
+    if (lane->line != LINE_READY && lane->due_at && !lane_is_due(lane))
+        wait_until_due(lane);
 }
 
 static bool may_pass_on(const struct sched_lane *lane)
@@ -250,6 +258,11 @@ static bool is_full(const struct sched_lane *lane)
     return !lane->idle && (sched_room(lane) == 0 || dest_room(&lane->dest->dest, now) == 0);
 }
 
+static bool is_left_to_others(const struct sched_lane *lane)
+{
+    return lane->is_smarthost && lane->dest && lane->dest->dest.limits.max_connections == 0;
+}
+
 static bool needs_claim(const struct sched_lane *lane)
 {
     if (lane->is_claiming || lane->sched->is_held_up || !lane_is_due(lane))
@@ -257,6 +270,9 @@ static bool needs_claim(const struct sched_lane *lane)
     if (lane->slot)
         return !has_in_hand(lane);
     if (lane->work_count == 0 || is_asleep(lane) || lane->claim_count > enough_in_hand(lane))
+        return false;
+    /* After a reload what still runs may not take more, and nothing else would. */
+    if (is_left_to_others(lane) || !sched_route(lane->sched, lane))
         return false;
     return !may_pass_on(lane) || !is_full(lane); /* before it waits here, others may have it */
 }
@@ -295,6 +311,7 @@ static void try_to_open(struct sched_lane *lane)
         /* A reload took the route away; its mail is being moved to other lanes. */
         lane_drop_slot(lane);
         lane_give_back(lane);
+        lane_pass(lane); /* whose loop may know the new ones already */
         lane->due_at = loop_wall_s(lane->sched->options.loop) + NO_ROUTE_RETRY_S;
     } else if (is_asleep(lane)) {
         lane_drop_slot(lane);
@@ -304,7 +321,7 @@ static void try_to_open(struct sched_lane *lane)
     } else if (!plan_is_good(lane) && !(lane->slot && lane->plan)) {
         lane_drop_slot(lane);
         find_plan(lane, route);
-    } else if (lane->is_smarthost && lane->dest->dest.limits.max_connections == 0) {
+    } else if (is_left_to_others(lane)) {
         /* Fewer connections than loops: other loops see to this lane. */
         lane_give_back(lane);
         lane_pass(lane);
@@ -332,7 +349,7 @@ static void end_turn(struct sched_lane *lane)
         lane_drop_slot(lane); /* idle connections took everything */
     if (lane->work_count == 0 && lane->line != LINE_NONE && lane->line != LINE_READY)
         lane_give_back(lane);
-    if (lane->line == LINE_NONE && lane->due_at && !lane_is_due(lane))
+    if (lane->line != LINE_READY && lane->due_at && !lane_is_due(lane))
         wait_until_due(lane);
     if (lane->line != LINE_READY && !lane->is_claiming && !lane->lookup && lane_is_due(lane))
         lane_pass(lane);

@@ -204,9 +204,11 @@ static void took(struct sched_lane *lane)
 {
     /* A lane that stands in line for another connection keeps its place there
      * as long as it has mail for one. */
-    if (lane->claims || lane->redo)
+    if (lane->claims || lane->redo) {
         lane_fill(lane);
-    else
+        if (lane_is_due(lane) && !lane->is_claiming)
+            lane_pass(lane);
+    } else
         lane_let_go(lane);
     lane_ready(lane);
 }

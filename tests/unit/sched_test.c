@@ -800,6 +800,30 @@ static void what_would_wait_is_passed_on_once(void **state)
     assert_int_equal(site->messages, 2);
 }
 
+static void what_becomes_due_in_line_is_passed_on_then(void **state)
+{
+    struct site *site = site_add("*", SITE_TAKES);
+
+    (void)state;
+    virtual_loop.options.count = 2;
+    fx.settings.default_limits.max_connections = 2;
+    site->message_ms = 120 * SECOND;
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(SECOND);
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(SECOND);
+    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000, true);
+    virtual_run(SECOND);
+    assert_int_equal(fx.passed, 1); /* and the second is in hand here, in line */
+    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000 + 30, false);
+    virtual_run(25 * SECOND);
+    assert_int_equal(fx.passed, 1);
+    virtual_run(10 * SECOND);
+    assert_int_equal(fx.passed, 2);
+    virtual_run(10 * MINUTE);
+    assert_int_equal(site->messages, 2);
+}
+
 static void others_hear_of_more_than_one_claim_holds(void **state)
 {
     struct site *site = site_add("*", SITE_TAKES);
@@ -886,6 +910,7 @@ int main(void)
         TEST(a_smarthost_with_fewer_connections_than_loops_is_left_to_others),
         TEST(what_one_loop_can_take_is_not_passed_on),
         TEST(what_would_wait_is_passed_on_once),
+        TEST(what_becomes_due_in_line_is_passed_on_then),
         TEST(others_hear_of_more_than_one_claim_holds),
         TEST(trouble_on_one_loop_is_passed_on),
         TEST(a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved),
