@@ -777,14 +777,15 @@ static void what_one_loop_can_take_is_not_passed_on(void **state)
     assert_int_equal(fx.passed, 0);
 }
 
-static void what_would_wait_is_passed_on_once(void **state)
+/* Two loops with a connection each: this one's is busy for so long, and a second message
+ * came. The other loop has heard of it once, and this one has left it to that. */
+static struct site *one_under_way_one_passed_on(unsigned message_ms)
 {
     struct site *site = site_add("*", SITE_TAKES);
 
-    (void)state;
     virtual_loop.options.count = 2;
-    fx.settings.default_limits.max_connections = 2; /* one of them here */
-    site->message_ms = 10 * SECOND;
+    fx.settings.default_limits.max_connections = 2;
+    site->message_ms = message_ms;
     submit("ses/*", "a@here.test", 0);
     virtual_run(SECOND);
     assert_int_equal(fx.passed, 0);
@@ -792,9 +793,21 @@ static void what_would_wait_is_passed_on_once(void **state)
     submit("ses/*", "a@here.test", 0);
     virtual_run(SECOND);
     assert_int_equal(fx.passed, 1);
-    assert_int_equal(fx.claim_calls, calls); /* free for the other loop */
-    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000,
-                true); /* which has no room either */
+    assert_int_equal(fx.claim_calls, calls);
+    return site;
+}
+
+static void pass_back(void) /* the other loop has no room either */
+{
+    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000, true);
+}
+
+static void what_would_wait_is_passed_on_once(void **state)
+{
+    struct site *site = one_under_way_one_passed_on(10 * SECOND);
+
+    (void)state;
+    pass_back();
     virtual_run(MINUTE);
     assert_int_equal(fx.passed, 1);
     assert_int_equal(site->messages, 2);
@@ -802,19 +815,11 @@ static void what_would_wait_is_passed_on_once(void **state)
 
 static void what_becomes_due_in_line_is_passed_on_then(void **state)
 {
-    struct site *site = site_add("*", SITE_TAKES);
+    struct site *site = one_under_way_one_passed_on(120 * SECOND);
 
     (void)state;
-    virtual_loop.options.count = 2;
-    fx.settings.default_limits.max_connections = 2;
-    site->message_ms = 120 * SECOND;
-    submit("ses/*", "a@here.test", 0);
-    virtual_run(SECOND);
-    submit("ses/*", "a@here.test", 0);
-    virtual_run(SECOND);
-    sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000, true);
-    virtual_run(SECOND);
-    assert_int_equal(fx.passed, 1); /* and the second is in hand here, in line */
+    pass_back();
+    virtual_run(SECOND); /* the second is in hand here now, in line */
     sched_ready(fx.sched, "ses/*", virtual_wall_us() / 1000000 + 30, false);
     virtual_run(25 * SECOND);
     assert_int_equal(fx.passed, 1);
@@ -822,6 +827,27 @@ static void what_becomes_due_in_line_is_passed_on_then(void **state)
     assert_int_equal(fx.passed, 2);
     virtual_run(10 * MINUTE);
     assert_int_equal(site->messages, 2);
+}
+
+static void a_loop_that_lost_its_share_claims_nothing(void **state)
+{
+    struct site *site;
+    struct sched_settings now;
+
+    (void)state;
+    virtual_loop.options.index = 1;
+    site = one_under_way_one_passed_on(60 * SECOND);
+    now = fx.settings;
+    now.default_limits.max_connections = 1; /* loop 0's */
+    sched_set(fx.sched, &now, NULL);
+    unsigned calls = fx.claim_calls;
+    pass_back();
+    virtual_run(30 * SECOND);
+    assert_int_equal(fx.claim_calls, calls); /* not taken and given back for ever */
+    virtual_run(5 * MINUTE);
+    assert_int_equal(site->messages, 1);
+    assert_int_equal(health().messages, 1);
+    sched_end(); /* before the settings go */
 }
 
 static void others_hear_of_more_than_one_claim_holds(void **state)
@@ -911,6 +937,7 @@ int main(void)
         TEST(what_one_loop_can_take_is_not_passed_on),
         TEST(what_would_wait_is_passed_on_once),
         TEST(what_becomes_due_in_line_is_passed_on_then),
+        TEST(a_loop_that_lost_its_share_claims_nothing),
         TEST(others_hear_of_more_than_one_claim_holds),
         TEST(trouble_on_one_loop_is_passed_on),
         TEST(a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved),
