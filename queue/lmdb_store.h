@@ -144,9 +144,10 @@ struct waiting {
 
 /* What tests set otherwise. */
 struct lmdb_tuning {
-    unsigned die_at;   /* _exit(77) at this point; 0: never */
-    uint64_t spill_ms; /* mail leaves its window after this long */
-    size_t at_open;    /* messages an open indexes before it returns; 0: 4096 */
+    unsigned die_at;    /* _exit(77) at this point; 0: never */
+    uint64_t spill_ms;  /* mail leaves its window after this long */
+    size_t at_open;     /* messages an open indexes before it returns; 0: 4096 */
+    uint64_t gather_ms; /* what a commit may wait for company; 0: never */
 };
 
 struct lmdb {

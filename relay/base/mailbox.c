@@ -29,7 +29,7 @@ void mailbox_clear(struct mailbox *mailbox)
 
 /* The wake function runs under the lock: once the receiver has the letter, no
  * poster is still busy with the mailbox, and the receiver may destroy it. */
-void mailbox_post(struct mailbox *mailbox, struct letter *letter)
+static void post(struct mailbox *mailbox, struct letter *letter, bool is_urgent)
 {
     letter->next = NULL;
     pthread_mutex_lock(&mailbox->lock);
@@ -38,15 +38,24 @@ void mailbox_post(struct mailbox *mailbox, struct letter *letter)
     mailbox->last = &letter->next;
     if (was_empty && mailbox->wake)
         mailbox->wake(mailbox->wake_arg);
+    mailbox->is_urgent |= is_urgent;
     /* Also when it was not empty: several threads may wait for one letter each. */
-    pthread_cond_signal(&mailbox->filled);
+    if (is_urgent || !mailbox->is_gathering)
+        pthread_cond_signal(&mailbox->filled);
     pthread_mutex_unlock(&mailbox->lock);
+}
+
+void mailbox_post(struct mailbox *mailbox, struct letter *letter) { post(mailbox, letter, true); }
+void mailbox_post_lying(struct mailbox *mailbox, struct letter *letter)
+{
+    post(mailbox, letter, false);
 }
 
 static struct letter *take_all(struct mailbox *mailbox)
 {
     struct letter *first = mailbox->first;
 
+    mailbox->is_urgent = false;
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
     return first;
@@ -59,8 +68,10 @@ static struct letter *take_one(struct mailbox *mailbox)
     if (!letter)
         return NULL;
     mailbox->first = letter->next;
-    if (!mailbox->first)
+    if (!mailbox->first) {
         mailbox->last = &mailbox->first;
+        mailbox->is_urgent = false;
+    }
     letter->next = NULL;
     return letter;
 }
@@ -120,6 +131,21 @@ struct letter *mailbox_wait(struct mailbox *mailbox, uint64_t timeout_ms)
 {
     pthread_mutex_lock(&mailbox->lock);
     wait_filled(mailbox, timeout_ms);
+    struct letter *letters = take_all(mailbox);
+    pthread_mutex_unlock(&mailbox->lock);
+    return letters;
+}
+
+struct letter *mailbox_gather(struct mailbox *mailbox, uint64_t timeout_ms)
+{
+    struct timespec deadline = deadline_in(timeout_ms);
+    int rc = 0;
+
+    pthread_mutex_lock(&mailbox->lock);
+    mailbox->is_gathering = true;
+    while (!mailbox->is_urgent && !mailbox->closed && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&mailbox->filled, &mailbox->lock, &deadline);
+    mailbox->is_gathering = false;
     struct letter *letters = take_all(mailbox);
     pthread_mutex_unlock(&mailbox->lock);
     return letters;

@@ -33,12 +33,16 @@ struct mailbox {
     mailbox_wake_fn *wake;
     void *wake_arg;
     bool closed;
+    bool is_gathering; /* its thread is in mailbox_gather() */
+    bool is_urgent;    /* a letter is there that ends it */
 };
 
 void mailbox_init(struct mailbox *mailbox, mailbox_wake_fn *wake, void *wake_arg);
 void mailbox_clear(struct mailbox *mailbox); /* must be empty */
 
 void mailbox_post(struct mailbox *mailbox, struct letter *letter);
+/* The same for a letter that may lie a while: it does not end a mailbox_gather(). */
+void mailbox_post_lying(struct mailbox *mailbox, struct letter *letter);
 
 /* Open every letter that is there, in order, also those that arrive meanwhile
  * while opening; returns how many. Letters are unlinked before they are opened. */
@@ -48,7 +52,10 @@ size_t mailbox_drain(struct mailbox *mailbox);
  * there is something, timeout_ms passed (UINT64_MAX: for ever), or the mailbox
  * is closed. NULL on timeout or close. The list is linked by `next`, oldest first. */
 struct letter *mailbox_wait(struct mailbox *mailbox, uint64_t timeout_ms);
-/* The same for several threads that share one mailbox: each takes one letter. */
+/* What comes within timeout_ms, or until a letter comes that may not lie, or the mailbox
+ * is closed; such a letter that is there already ends it at once. */
+struct letter *mailbox_gather(struct mailbox *mailbox, uint64_t timeout_ms);
+/* mailbox_wait for several threads that share one mailbox: each takes one letter. */
 struct letter *mailbox_wait_one(struct mailbox *mailbox, uint64_t timeout_ms);
 /* Wakes the waiters; what is there and what still comes can be taken, and a
  * wait on the empty mailbox gives NULL at once. */

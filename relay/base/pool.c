@@ -29,7 +29,8 @@ struct pool_line {
     unsigned slot_count;
     size_t most; /* waiting jobs; 0: no bound */
     atomic_size_t waiting;
-    atomic_size_t busy; /* posted, and its letter not yet */
+    atomic_size_t undone; /* posted, and not run yet */
+    atomic_size_t busy;   /* posted, and its letter not yet */
     atomic_size_t idle;
     atomic_size_t alive; /* counted before a thread is made */
 };
@@ -79,6 +80,7 @@ static void run_job(struct pool_line *line, struct job *job)
     struct mailbox *reply_to = job->reply_to;
 
     job->run(job);
+    atomic_fetch_sub(&line->undone, 1);
     if (reply_to) {
         job->letter.open = open_done;
         mailbox_post(reply_to, &job->letter);
@@ -171,6 +173,7 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
     struct pool_line *line = &pool->lines[kind];
 
     atomic_fetch_add(&line->busy, 1);
+    atomic_fetch_add(&line->undone, 1);
     if (pool->threads_off) {
         run_job(line, job);
         return ERR_OK;
@@ -179,6 +182,7 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
     if (line->most && ahead >= line->most) {
         atomic_fetch_sub(&line->waiting, 1);
         atomic_fetch_sub(&line->busy, 1);
+        atomic_fetch_sub(&line->undone, 1);
         return ERR_BUSY;
     }
     if (ahead >= atomic_load(&line->idle))
@@ -196,6 +200,13 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
 size_t pool_waiting(struct pool *pool, enum pool_class kind)
 {
     return atomic_load(&pool->lines[kind].waiting);
+}
+
+bool pool_is_loaded(struct pool *pool, enum pool_class kind)
+{
+    struct pool_line *line = &pool->lines[kind];
+
+    return atomic_load(&line->undone) >= (line->slot_count + 1) / 2;
 }
 
 uint64_t pool_oldest_ms(struct pool *pool, enum pool_class kind)

@@ -49,6 +49,8 @@ void pool_free(struct pool **pool); /* waits for running and waiting jobs */
 /* ERR_BUSY when the class's waiting line is full: nothing was taken. */
 enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job);
 size_t pool_waiting(struct pool *pool, enum pool_class kind);
+/* Half as many jobs wait or run as the class may have threads, or more. */
+bool pool_is_loaded(struct pool *pool, enum pool_class kind);
 /* When the job that has run longest began (clock_mono_ms); 0: none runs. */
 uint64_t pool_oldest_ms(struct pool *pool, enum pool_class kind);
 /* Jobs whose letter has not been posted yet: when it is 0, every `done` is in its mailbox. */

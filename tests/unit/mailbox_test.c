@@ -12,6 +12,7 @@
 #include "relay/base/mailbox.h"
 #include "relay/base/str.h"
 
+#include <sched.h>
 #include <stdlib.h>
 
 struct note {
@@ -97,6 +98,62 @@ static void waiting_ends_by_letter_time_or_close(void **state)
     mailbox_clear(&mailbox);
 }
 
+static void *gather(void *arg) { return mailbox_gather(&mailbox, *(uint64_t *)arg); }
+
+static void await_gathering(void)
+{
+    for (bool is_there = false; !is_there;) {
+        pthread_mutex_lock(&mailbox.lock);
+        is_there = mailbox.is_gathering;
+        pthread_mutex_unlock(&mailbox.lock);
+        sched_yield();
+    }
+}
+
+static void gathering_ends_by_a_letter_that_may_not_lie(void **state)
+{
+    struct note notes[3] = { { .number = 0 }, { .number = 1 }, { .number = 2 } };
+    uint64_t for_ever = UINT64_MAX, soon = 5;
+    pthread_t thread;
+    void *list;
+
+    (void)state;
+    mailbox_init(&mailbox, NULL, NULL);
+    pthread_create(&thread, NULL, gather, &for_ever);
+    await_gathering();
+    mailbox_post_lying(&mailbox, &notes[0].letter);
+    mailbox_post_lying(&mailbox, &notes[1].letter);
+    mailbox_post(&mailbox, &notes[2].letter);
+    pthread_join(thread, &list);
+    assert_ptr_equal(list, &notes[0].letter);
+    assert_ptr_equal(notes[1].letter.next, &notes[2].letter);
+    assert_null(notes[2].letter.next);
+    /* Time ends it as well, what was there before does not, and one that may not lie does. */
+    mailbox_post_lying(&mailbox, &notes[0].letter);
+    assert_ptr_equal(gather(&soon), &notes[0].letter);
+    mailbox_post(&mailbox, &notes[1].letter);
+    assert_ptr_equal(mailbox_wait_one(&mailbox, 0), &notes[1].letter);
+    assert_null(gather(&soon)); /* it is gone, with its hurry */
+    mailbox_post(&mailbox, &notes[1].letter);
+    assert_ptr_equal(gather(&for_ever), &notes[1].letter);
+    mailbox_close(&mailbox);
+    assert_null(gather(&for_ever));
+    mailbox_clear(&mailbox);
+}
+
+static void a_letter_that_may_lie_ends_a_plain_wait(void **state)
+{
+    struct note note = { .number = 0 };
+
+    (void)state;
+    wakes = 0;
+    mailbox_init(&mailbox, count_wake, &wakes);
+    mailbox_post_lying(&mailbox, &note.letter);
+    assert_int_equal(wakes, 1);
+    assert_ptr_equal(mailbox_wait(&mailbox, UINT64_MAX), &note.letter);
+    mailbox_clear(&mailbox);
+}
+
 enum { SENDERS = 3, EACH = 3000 };
 
 static void *send_many(void *arg)
@@ -142,6 +199,8 @@ int main(void)
         cmocka_unit_test(letters_are_opened_in_order),
         cmocka_unit_test(a_letter_may_be_posted_while_opening),
         cmocka_unit_test(waiting_ends_by_letter_time_or_close),
+        cmocka_unit_test(gathering_ends_by_a_letter_that_may_not_lie),
+        cmocka_unit_test(a_letter_that_may_lie_ends_a_plain_wait),
         cmocka_unit_test(letters_cross_threads),
     };
 

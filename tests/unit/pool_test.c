@@ -117,6 +117,38 @@ static void a_full_line_refuses_and_starves_no_other_class(void **state)
     mailbox_clear(&replies);
 }
 
+static void it_is_loaded_when_half_of_its_threads_are(void **state)
+{
+    static const struct {
+        unsigned cores, jobs;
+        bool is_loaded;
+    } rows[] = {
+        { 1, 0, false }, { 1, 1, true },  { 2, 1, true }, { 3, 1, false },
+        { 3, 2, true },  { 4, 1, false }, { 4, 2, true }, { 4, 9, true },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct pool *pool = pool_new(rows[i].cores, false);
+        struct work works[9] = { 0 };
+        done_count = 0;
+        atomic_store(&gate, false);
+        mailbox_init(&replies, NULL, NULL);
+        for (unsigned n = 0; n < rows[i].jobs; n++) {
+            works[n].job =
+                (struct job){ .run = wait_at_gate, .done = count_done, .reply_to = &replies };
+            assert_int_equal(pool_post(pool, POOL_SIGN, &works[n].job), ERR_OK);
+        }
+        assert_int_equal(pool_is_loaded(pool, POOL_SIGN), rows[i].is_loaded);
+        assert_false(pool_is_loaded(pool, POOL_DISK));
+        atomic_store(&gate, true);
+        drain_until(rows[i].jobs);
+        assert_false(pool_is_loaded(pool, POOL_SIGN));
+        pool_free(&pool);
+        mailbox_clear(&replies);
+    }
+}
+
 static void free_waits_for_what_was_posted(void **state)
 {
     static struct work works[50];
@@ -189,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_jobs_come_back),
         cmocka_unit_test(a_full_line_refuses_and_starves_no_other_class),
+        cmocka_unit_test(it_is_loaded_when_half_of_its_threads_are),
         cmocka_unit_test(free_waits_for_what_was_posted),
         cmocka_unit_test(a_job_that_nobody_waits_for_frees_itself),
         cmocka_unit_test(without_threads_the_answer_still_comes_by_letter),

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -635,6 +636,95 @@ static void many_threads_lose_nothing(void **state)
     rig_free(rig);
 }
 
+/* ---- company for a commit ------------------------------------------------------------- */
+
+static atomic_bool gate;
+
+static void wait_at_gate(struct job *job)
+{
+    (void)job;
+    while (!atomic_load(&gate))
+        sched_yield();
+}
+
+static bool is_gathering(struct rig *rig)
+{
+    struct mailbox *in = &lmdb_of(rig->store)->in;
+
+    pthread_mutex_lock(&in->lock);
+    bool is_gathering = in->is_gathering;
+    pthread_mutex_unlock(&in->lock);
+    return is_gathering;
+}
+
+static void end_signing(struct rig *rig)
+{
+    while (!is_gathering(rig))
+        sched_yield();
+    atomic_store(&gate, true);
+    while (pool_is_loaded(rig->pool, POOL_SIGN))
+        sched_yield();
+}
+
+/* They lie until one comes that may not, and then share a commit. */
+static void commits_are_shared_while_messages_are_signed(void **state)
+{
+    enum { COUNT = 5 };
+    struct rig *rig = rig_new(true);
+    struct store_accept accepts[COUNT];
+    struct job signing = { .run = wait_at_gate };
+    (void)state;
+
+    rig->tuning.gather_ms = 3600000;
+    rig_open(rig);
+    uint64_t before = rig_health(rig).commits;
+    rig_put(rig, "a@here.test", TO); /* nothing is signed: at once */
+    assert_int_equal(rig_health(rig).commits, before + 1);
+    atomic_store(&gate, false);
+    assert_int_equal(pool_post(rig->pool, POOL_SIGN, &signing), ERR_OK);
+    for (unsigned i = 0; i < COUNT; i++) {
+        accepts[i] = (struct store_accept){ .request = rig_request(rig),
+                                            .message = rig_message(rig, "a@here.test", TO) };
+        if (i == COUNT - 1)
+            end_signing(rig);
+        store_accept(rig->store, &accepts[i]);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        rig_wait(rig, &accepts[i].request);
+        assert_int_equal(accepts[i].request.err, ERR_OK);
+        message_unref(&accepts[i].message);
+    }
+    assert_int_equal(rig_health(rig).commits, before + 2);
+    rig_free(rig);
+}
+
+/* Signing goes on: time ends the wait, and so does the end. */
+static void a_commit_does_not_wait_for_ever(void **state)
+{
+    struct rig *rig = rig_new(true);
+    struct job signing = { .run = wait_at_gate };
+    struct store_accept accept;
+    (void)state;
+
+    rig->tuning.gather_ms = 5;
+    rig_open(rig);
+    atomic_store(&gate, false);
+    assert_int_equal(pool_post(rig->pool, POOL_SIGN, &signing), ERR_OK);
+    rig_put(rig, "a@here.test", TO);
+    assert_int_equal(rig_health(rig).messages, 1);
+    store_close(&rig->store);
+    rig->tuning.gather_ms = 3600000;
+    rig_open(rig);
+    accept = (struct store_accept){ .request = rig_request(rig),
+                                    .message = rig_message(rig, "a@here.test", TO) };
+    store_accept(rig->store, &accept);
+    rig_change(rig, STORE_HOLD, all); /* what an operator asks for does not lie */
+    rig_wait(rig, &accept.request);
+    message_unref(&accept.message);
+    atomic_store(&gate, true);
+    rig_free(rig);
+}
+
 /* ---- local names that wait for an address -------------------------------------------- */
 
 static struct msgid put_waiting(struct rig *rig)
@@ -768,6 +858,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_refuses_and_recovers),
         cmocka_unit_test(many_threads_lose_nothing),
         cmocka_unit_test(a_hundred_thousand_messages),
+        cmocka_unit_test(commits_are_shared_while_messages_are_signed),
+        cmocka_unit_test(a_commit_does_not_wait_for_ever),
         cmocka_unit_test(names_that_wait_are_found_without_reading_the_others),
         cmocka_unit_test(too_many_that_wait_are_looked_for_anew),
     };
