@@ -721,7 +721,7 @@ def closed_descriptors(stack):
         rig.wait(f"closed {number}")
     call(["-bs"], ">&-", input=(PIPELINED + smtp("Subject: closed bs", "", "x", ".", "QUIT")).decode())
     assert call(["-i", "a@x.test"], "<&-").returncode == 74
-    assert "stage=refuse" not in rig.relay.log_text() and "502" not in rig.relay.log_text(), rig.relay.log_text()
+    assert "stage=refuse" not in rig.relay.log_text() and "code=502" not in rig.relay.log_text(), rig.relay.log_text()
     assert rig.relay.stop() == 0
 
 
