@@ -147,7 +147,7 @@ struct lmdb_tuning {
     unsigned die_at;    /* _exit(77) at this point; 0: never */
     uint64_t spill_ms;  /* mail leaves its window after this long */
     size_t at_open;     /* messages an open indexes before it returns; 0: 4096 */
-    uint64_t gather_ms; /* what a commit may wait for company; 0: never */
+    uint64_t gather_ms; /* what a commit waits for company while any is due; 0: see writer */
 };
 
 struct lmdb {

@@ -5,11 +5,11 @@
  * settles in one transaction, syncs, then answers; meanwhile the next batch
  * gathers. Between batches it does one page of longer work, if there is any.
  *
- * A commit waits for company in one case only: while half of those that sign, or more,
- * are at work. Signing is half of what a submitted message costs, so the processors are
- * busy then, the wait slows nobody down, and half of the syncs, which are not free for
- * a processor either, are saved. Everywhere else waiting lost more than it won
- * (tests/bench/README.md).
+ * A commit waits for company in one case only: while messages are being signed that
+ * had to wait for a processor themselves, and no longer than they had to. Then there is
+ * other work for all processors, the wait slows nobody down, and half of the syncs,
+ * which are not free for a processor either, are saved. Everywhere else waiting lost
+ * more than it won (tests/bench/README.md).
  */
 #include "queue/lmdb_store.h"
 
@@ -21,11 +21,18 @@
 #define BATCH_OPS 256
 #define BATCH_BYTES ((uint64_t)4 * 1024 * 1024)
 #define READERS_MS 60000
+#define GATHER_MS 8
+#define GATHER_OPS 64 /* company enough */
 
-/* When the last of them is signed it does not lie, and ends the wait for all. */
-static bool is_company_due(struct lmdb *l)
+/* How long a commit may wait now; 0: not at all. */
+static uint64_t company_ms(struct lmdb *l)
 {
-    return l->tuning.gather_ms && l->pool && pool_is_loaded(l->pool, POOL_SIGN);
+    uint64_t waited_us = l->pool ? pool_waited_us(l->pool, POOL_SIGN) : 0;
+    uint64_t ms = waited_us / 1000;
+
+    if (waited_us && l->tuning.gather_ms)
+        return l->tuning.gather_ms;
+    return ms < GATHER_MS ? ms : GATHER_MS;
 }
 
 static struct store_request **next_of(struct store_request *request)
@@ -51,9 +58,10 @@ static void open_request(struct letter *letter)
     l->backlog_last = next_of(request);
 }
 
+/* When the last of those that are signed comes, it does not lie and ends the wait for all. */
 static bool may_lie(struct lmdb *l, const struct store_request *request)
 {
-    return (request->op == STORE_OP_ACCEPT || request->op == STORE_OP_SETTLE) && is_company_due(l);
+    return (request->op == STORE_OP_ACCEPT || request->op == STORE_OP_SETTLE) && company_ms(l) > 0;
 }
 
 void writer_post(struct store *store, struct store_request *request)
@@ -266,16 +274,25 @@ static void open_all(struct letter *letter)
     }
 }
 
+static bool has_work(struct lmdb *l) { return (pages_waiting(l) && !l->stopping) || l->changes; }
+
+static void gather(struct lmdb *l)
+{
+    uint64_t ms = has_work(l) || atomic_load(&l->waiting) >= GATHER_OPS ? 0 : company_ms(l);
+
+    if (ms)
+        open_all(mailbox_gather(&l->in, ms));
+}
+
 static void *writer(void *arg)
 {
     struct lmdb *l = arg;
 
     while (!is_done(l)) {
         bool had_backlog = l->backlog;
-        bool is_busy = had_backlog || (pages_waiting(l) && !l->stopping) || l->changes;
-        open_all(mailbox_wait(&l->in, is_busy ? 0 : pages_wait_ms(l)));
-        if (l->backlog && !had_backlog && !l->changes && !l->stopping && is_company_due(l))
-            open_all(mailbox_gather(&l->in, l->tuning.gather_ms));
+        open_all(mailbox_wait(&l->in, had_backlog || has_work(l) ? 0 : pages_wait_ms(l)));
+        if (l->backlog && !had_backlog)
+            gather(l);
         if (l->backlog)
             run_batch(l);
         pages_run(l);

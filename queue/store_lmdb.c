@@ -244,7 +244,7 @@ enum err store_open_lmdb(const struct store_options *options, struct store **out
                          struct fault *fault)
 {
     /* In memory for 30 s without moving: its lane sleeps, or its attempt does. */
-    static const struct lmdb_tuning usual = { .spill_ms = 30000, .gather_ms = 8 };
+    static const struct lmdb_tuning usual = { .spill_ms = 30000 };
 
     return lmdb_open(options, &usual, out_store, fault);
 }

@@ -29,8 +29,9 @@ struct pool_line {
     unsigned slot_count;
     size_t most; /* waiting jobs; 0: no bound */
     atomic_size_t waiting;
-    atomic_size_t undone; /* posted, and not run yet */
-    atomic_size_t busy;   /* posted, and its letter not yet */
+    atomic_uint_fast64_t waited_us; /* the job that began last */
+    atomic_size_t undone;           /* posted, and not run yet */
+    atomic_size_t busy;             /* posted, and its letter not yet */
     atomic_size_t idle;
     atomic_size_t alive; /* counted before a thread is made */
 };
@@ -119,6 +120,19 @@ void pool_free(struct pool **pool)
     *pool = NULL;
 }
 
+static uint64_t now_us(void) { return clock_mono_ns() / 1000; }
+
+static void begin(struct pool_slot *slot, const struct job *job)
+{
+    uint64_t began_us = now_us();
+
+    atomic_fetch_sub(&slot->line->waiting, 1);
+    /* Never 0, which says that there is no job. */
+    atomic_store_explicit(&slot->line->waited_us, began_us - job->posted_us + 1,
+                          memory_order_relaxed);
+    atomic_store_explicit(&slot->began_ms, began_us / 1000, memory_order_relaxed);
+}
+
 static void *worker(void *arg)
 {
     struct pool_slot *slot = arg;
@@ -130,9 +144,9 @@ static void *worker(void *arg)
         atomic_fetch_sub(&line->idle, 1);
         if (!letter)
             return NULL;
-        atomic_fetch_sub(&line->waiting, 1);
-        atomic_store_explicit(&slot->began_ms, clock_mono_ms(), memory_order_relaxed);
-        run_job(line, container_of(letter, struct job, letter));
+        struct job *job = container_of(letter, struct job, letter);
+        begin(slot, job);
+        run_job(line, job);
         atomic_store_explicit(&slot->began_ms, 0, memory_order_relaxed);
     }
 }
@@ -193,6 +207,7 @@ enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job)
         run_job(line, job);
         return ERR_OK;
     }
+    job->posted_us = now_us();
     mailbox_post(&line->jobs, &job->letter);
     return ERR_OK;
 }
@@ -202,11 +217,13 @@ size_t pool_waiting(struct pool *pool, enum pool_class kind)
     return atomic_load(&pool->lines[kind].waiting);
 }
 
-bool pool_is_loaded(struct pool *pool, enum pool_class kind)
+uint64_t pool_waited_us(struct pool *pool, enum pool_class kind)
 {
     struct pool_line *line = &pool->lines[kind];
 
-    return atomic_load(&line->undone) >= (line->slot_count + 1) / 2;
+    if (atomic_load(&line->undone) == 0)
+        return 0;
+    return atomic_load_explicit(&line->waited_us, memory_order_relaxed);
 }
 
 uint64_t pool_oldest_ms(struct pool *pool, enum pool_class kind)

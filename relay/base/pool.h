@@ -39,6 +39,7 @@ struct job {
     job_fn *run;              /* worker thread */
     job_fn *done;             /* thread of reply_to */
     struct mailbox *reply_to; /* NULL: nobody waits for it */
+    uint64_t posted_us;       /* used by the pool */
 };
 
 /* threads_off: no threads at all; `run` is called inside pool_post and `done`
@@ -49,8 +50,9 @@ void pool_free(struct pool **pool); /* waits for running and waiting jobs */
 /* ERR_BUSY when the class's waiting line is full: nothing was taken. */
 enum err pool_post(struct pool *pool, enum pool_class kind, struct job *job);
 size_t pool_waiting(struct pool *pool, enum pool_class kind);
-/* Half as many jobs wait or run as the class may have threads, or more. */
-bool pool_is_loaded(struct pool *pool, enum pool_class kind);
+/* How long the job that began last had waited for a thread and a processor; 0: none
+ * waits or runs now. Some milliseconds: the processors have more to do than they can. */
+uint64_t pool_waited_us(struct pool *pool, enum pool_class kind);
 /* When the job that has run longest began (clock_mono_ms); 0: none runs. */
 uint64_t pool_oldest_ms(struct pool *pool, enum pool_class kind);
 /* Jobs whose letter has not been posted yet: when it is 0, every `done` is in its mailbox. */

@@ -8,10 +8,12 @@
 
 #include <cmocka.h>
 
+#include "relay/base/clock.h"
 #include "relay/base/container.h"
 #include "relay/base/pool.h"
 #include "relay/base/str.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -117,36 +119,45 @@ static void a_full_line_refuses_and_starves_no_other_class(void **state)
     mailbox_clear(&replies);
 }
 
-static void it_is_loaded_when_half_of_its_threads_are(void **state)
+struct late {
+    struct job job;
+    struct pool *pool;
+    uint64_t waited_us;
+};
+
+static void look_how_long(struct job *job)
 {
-    static const struct {
-        unsigned cores, jobs;
-        bool is_loaded;
-    } rows[] = {
-        { 1, 0, false }, { 1, 1, true },  { 2, 1, true }, { 3, 1, false },
-        { 3, 2, true },  { 4, 1, false }, { 4, 2, true }, { 4, 9, true },
+    struct late *late = container_of(job, struct late, job);
+
+    late->waited_us = pool_waited_us(late->pool, POOL_SIGN);
+}
+
+static void it_tells_how_long_the_last_had_to_wait(void **state)
+{
+    struct pool *pool = pool_new(1, false);
+    struct job first = { .run = wait_at_gate, .done = count_done, .reply_to = &replies };
+    struct late second = {
+        .job = { .run = look_how_long, .done = count_done, .reply_to = &replies }, .pool = pool
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct pool *pool = pool_new(rows[i].cores, false);
-        struct work works[9] = { 0 };
-        done_count = 0;
-        atomic_store(&gate, false);
-        mailbox_init(&replies, NULL, NULL);
-        for (unsigned n = 0; n < rows[i].jobs; n++) {
-            works[n].job =
-                (struct job){ .run = wait_at_gate, .done = count_done, .reply_to = &replies };
-            assert_int_equal(pool_post(pool, POOL_SIGN, &works[n].job), ERR_OK);
-        }
-        assert_int_equal(pool_is_loaded(pool, POOL_SIGN), rows[i].is_loaded);
-        assert_false(pool_is_loaded(pool, POOL_DISK));
-        atomic_store(&gate, true);
-        drain_until(rows[i].jobs);
-        assert_false(pool_is_loaded(pool, POOL_SIGN));
-        pool_free(&pool);
-        mailbox_clear(&replies);
-    }
+    done_count = 0;
+    atomic_store(&gate, false);
+    mailbox_init(&replies, NULL, NULL);
+    assert_int_equal(pool_waited_us(pool, POOL_SIGN), 0);
+    assert_int_equal(pool_post(pool, POOL_SIGN, &first), ERR_OK);
+    while (pool_waited_us(pool, POOL_SIGN) == 0) /* until it has begun */
+        sched_yield();
+    assert_int_equal(pool_waited_us(pool, POOL_DISK), 0);
+    assert_int_equal(pool_post(pool, POOL_SIGN, &second.job), ERR_OK);
+    for (uint64_t began_ns = clock_mono_ns(); clock_mono_ns() - began_ns < 2000000;)
+        sched_yield();
+    atomic_store(&gate, true);
+    drain_until(2);
+    assert_true(second.waited_us >= 2000);
+    assert_int_equal(pool_waited_us(pool, POOL_SIGN), 0); /* nothing is there now */
+    pool_free(&pool);
+    mailbox_clear(&replies);
 }
 
 static void free_waits_for_what_was_posted(void **state)
@@ -221,7 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_jobs_come_back),
         cmocka_unit_test(a_full_line_refuses_and_starves_no_other_class),
-        cmocka_unit_test(it_is_loaded_when_half_of_its_threads_are),
+        cmocka_unit_test(it_tells_how_long_the_last_had_to_wait),
         cmocka_unit_test(free_waits_for_what_was_posted),
         cmocka_unit_test(a_job_that_nobody_waits_for_frees_itself),
         cmocka_unit_test(without_threads_the_answer_still_comes_by_letter),
