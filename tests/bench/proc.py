@@ -48,11 +48,20 @@ def cpu_seconds(roots):
     return ticks / TICK
 
 
+def _machine():
+    with open("/proc/stat") as file:
+        return [int(x) for x in file.readline().split()[1:9]]
+
+
 def machine_cpu_seconds():
     """Of everything that runs on this machine, softirqs and stolen time included."""
-    with open("/proc/stat") as file:
-        fields = [int(x) for x in file.readline().split()[1:9]]
+    fields = _machine()
     return (sum(fields) - fields[3] - fields[4]) / TICK  # idle, waiting for the disk
+
+
+def stolen_seconds():
+    """When a processor had work, and a virtual machine's host ran something else on it."""
+    return _machine()[7] / TICK
 
 
 def memory(roots):

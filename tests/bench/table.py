@@ -65,6 +65,17 @@ def limit(cores, crypto, runs, per_message_handshake):
     return cores / cost
 
 
+def limit_lines(limit_per_s, crypto, runs):
+    """The limit takes the cores for whole ones; what a host took of them is told apart."""
+    text = (f"limit of signature, handshake, generator and sink: {limit_per_s:.0f}/s; "
+            f"{crypto_line(crypto)}")
+    stolen = median(runs, "stolen")
+    if stolen < 0.005:
+        return text
+    left = median(runs, "end_to_end") / limit_per_s / (1 - stolen)
+    return text + f"the host took {stolen:.1%} of the cores: {left:.1%} of what it left\n"
+
+
 def crypto_line(crypto):
     return (f"one RSA-2048 signature {crypto['sign_s'] * 1e6:.0f} us, the server's side of a "
             f"handshake {crypto['server_handshake_s'] * 1e6:.0f} us: medians of what was measured "
@@ -203,8 +214,7 @@ def render(shape, wire, by_peer, limit_per_s, crypto, peers_of):
             f"{NAMES[key]} 1/{value:.1f}" if key == "cpu" else f"{NAMES[key]} {value:.2f} x"
             for key, value in ratio.items()) + "\n"
     if limit_per_s:
-        text += (f"limit of signature, handshake, generator and sink: {limit_per_s:.0f}/s; "
-                 f"{crypto_line(crypto)}")
+        text += limit_lines(limit_per_s, crypto, by_peer["waypost"])
     text += floor_lines(floors(shape.name, by_peer, limit_per_s))
     return text + "".join(f"fault of the bench: {fault}\n"
                           for fault in faults(shape.name, by_peer, wire))

@@ -142,6 +142,12 @@ class Clock:
 
     def __init__(self):
         self.began, self.busy = time.monotonic(), proc.machine_cpu_seconds()
+        self.stolen = proc.stolen_seconds()
+
+    def stolen_share(self):
+        """Of all cores' time, until now."""
+        seconds = (time.monotonic() - self.began) * len(os.sched_getaffinity(0))
+        return (proc.stolen_seconds() - self.stolen) / seconds
 
     def others(self, result, messages, relay_s):
         """In cores; noise in what is measured, as a busy machine favours many processes."""
@@ -192,10 +198,11 @@ def run_peer(peer, shape, sink, generator, seconds, disk):
         peak, cpu = proc.Peak(peer.group), peer.group.cpu_seconds()
         load = generator.run(port, messages, shape.per_connection, encrypted, seconds)
         sink.wait(messages, seconds)
+        stolen = clock.stolen_share()
         time.sleep(1.0)  # what the relay still has to tidy up is its cost too
         result = rates(load, sink.stat(), before, generator.threads)
         cpu = peer.group.cpu_seconds() - cpu
-        result["cpu_s_1000"] = cpu * 1000 / messages
+        result["cpu_s_1000"], result["stolen"] = cpu * 1000 / messages, stolen
         result["others"] = clock.others(result, messages, cpu)
         pss, anonymous, count = peak.stop()
         result.update(pss_mb=pss / 1e6, anonymous_mb=anonymous / 1e6, processes=count,
