@@ -7,8 +7,8 @@
  *
  * A commit waits for company in one case only: while messages are being signed that
  * had to wait for a processor themselves, and no longer than they had to. Then there is
- * other work for all processors, the wait slows nobody down, and half of the syncs,
- * which are not free for a processor either, are saved. Everywhere else waiting lost
+ * other work for all processors, the wait slows nobody down, and a part of the syncs,
+ * which are not free for a processor either, is saved. Everywhere else waiting lost
  * more than it won (tests/bench/README.md).
  */
 #include "queue/lmdb_store.h"
@@ -58,7 +58,7 @@ static void open_request(struct letter *letter)
     l->backlog_last = next_of(request);
 }
 
-/* When the last of those that are signed comes, it does not lie and ends the wait for all. */
+/* Nothing lies that comes when none is being signed any more: it ends the wait for all. */
 static bool may_lie(struct lmdb *l, const struct store_request *request)
 {
     return (request->op == STORE_OP_ACCEPT || request->op == STORE_OP_SETTLE) && company_ms(l) > 0;

@@ -8,13 +8,13 @@
 
 #include <cmocka.h>
 
+#include "gate.h"
+
 #include "relay/base/clock.h"
 #include "relay/base/container.h"
 #include "relay/base/pool.h"
 #include "relay/base/str.h"
 
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 struct work {
@@ -74,15 +74,6 @@ static void many_jobs_come_back(void **state)
     assert_null(pool);
     mailbox_clear(&replies);
     free(works);
-}
-
-static atomic_bool gate;
-
-static void wait_at_gate(struct job *job)
-{
-    (void)job;
-    while (!atomic_load(&gate))
-        sched_yield();
 }
 
 static void count_done(struct job *job)

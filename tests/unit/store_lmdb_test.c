@@ -2,13 +2,13 @@
  * store_lmdb_test.c - what only a store on disk can do: be opened again, be
  * damaged, be full, be open twice; and many threads at once.
  */
+#include "gate.h"
 #include "store_rig.h"
 
 #include "queue/lmdb_store.h"
 
 #include <fcntl.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -637,15 +637,6 @@ static void many_threads_lose_nothing(void **state)
 }
 
 /* ---- company for a commit ------------------------------------------------------------- */
-
-static atomic_bool gate;
-
-static void wait_at_gate(struct job *job)
-{
-    (void)job;
-    while (!atomic_load(&gate))
-        sched_yield();
-}
 
 /* Nothing waits for company while the writer has other work. */
 static void await_counting(struct rig *rig)
