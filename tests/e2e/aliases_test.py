@@ -154,8 +154,9 @@ def held(stack):
     assert only(hop).recipients == ["x@there.test"]
     text = relay.cli("queue", "show", first).stdout
     assert "no address for local mail" in text and "aliases { root" in text, text
+    relay.logged(r"no address for local mail: set aliases \{ root = \.\.\. \}")
     log = relay.log_text()
-    assert log.count("Z alarm ") == 1 and "no address for local mail: set aliases { root = ... }" in log, log[-2000:]
+    assert log.count("Z alarm ") == 1, log[-2000:]
     relay.stop()
     relay.start()
     is_held(relay, first)

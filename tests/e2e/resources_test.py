@@ -118,10 +118,6 @@ def subject(message):
     return found[1].decode() if found else None
 
 
-def told(w, pattern, since=0):
-    return wait_for(lambda: re.search(pattern, w.log_text()[since:]), 15, lambda: f"{pattern!r} in the log: {w.log_text()[-1500:]}")
-
-
 def state(w, name):
     return w.metrics()[f'waypost_queue_state{{state="{name}"}}'] == 1
 
@@ -169,7 +165,7 @@ def _(stack):
         while f.write(b"j" * 65536):
             pass
     load.some_refused()
-    told(w, "level=alarm|alarm .*the disk of the queue is full")
+    w.logged("level=alarm|alarm .*the disk of the queue is full")
     assert state(w, "full-disk") and w.metrics()["waypost_alarms_total"] >= 1
     assert w.get("/healthz", check=False) is None, "not well"
     hop.script.clear()
@@ -177,7 +173,7 @@ def _(stack):
     junk.unlink()
     is_fine_again(w)
     load.some_more()
-    told(w, "the queue takes mail again")
+    w.logged("the queue takes mail again")
     check(w, load, hop)
 
 
@@ -193,7 +189,7 @@ def _(stack):
     load.some_more()
     trigger.write_text("made by a test")
     load.some_refused()
-    told(w, "the queue cannot be written")
+    w.logged("the queue cannot be written")
     assert state(w, "broken") and w.get("/healthz", check=False) is None
     load.stop()
     w.stop()
@@ -221,13 +217,13 @@ for words, number, at_sync in REFUSALS:
         load.some_more(20)
         world.set(errno=number, sync=at_sync)
         load.some_refused(10)
-        told(w, "the queue cannot be written")
+        w.logged("the queue cannot be written")
         assert state(w, "broken") and w.metrics()["waypost_alarms_total"] >= 1
         assert w.get("/healthz", check=False) is None
         world.set()
         is_fine_again(w)
         load.some_more(20)
-        told(w, "the queue takes mail again")
+        w.logged("the queue takes mail again")
         check(w, load, hop)
 
 
@@ -255,13 +251,13 @@ def _(stack):
         s = socket.create_connection(("127.0.0.1", w.port), 5)
         stack.callback(s.close)
         crowd.append(s)
-    told(w, "no client can be accepted: Too many open files")
+    w.logged("no client can be accepted: Too many open files")
     load.over.wait(1.5)  # the load goes on into it: side files, connections out, the rest of the crowd
     assert w.process.poll() is None
     for s in crowd:
         s.close()
     limit_descriptors(w, 4096)
-    told(w, "clients are accepted again")
+    w.logged("clients are accepted again")
     after = w.metrics()
     assert after["waypost_alarms_total"] > before["waypost_alarms_total"]
     assert after["waypost_descriptors_max"] == 4096 and 0 < after["waypost_descriptors"] < 200, after
@@ -330,11 +326,11 @@ def _(stack):
                 reply = hold_content(crowd, w)
                 held += 1
             assert reply.startswith(("421 4.3.2", "452 4.3.1")), reply
-            told(w, "memory is short")
+            w.logged("memory is short")
             metrics = w.metrics()
             assert metrics["waypost_memory_shortages_total"] == 1 and metrics["waypost_alarms_total"] >= 1, metrics
             assert w.process.poll() is None
-        told(w, "there is memory again")
+        w.logged("there is memory again")
         w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
         wait_for(lambda: w.metrics()["waypost_sessions"] == 0, what="all sessions to end")
         print(f"  {held} clients with 240 KB under way each fit into {MEGABYTES} MB")
@@ -443,7 +439,7 @@ def _(stack):
     w, world, hop, home, handle = waiting(stack, 'retry { first = "1s" max = "1s" lifetime = "2h" warn-after = "1h" }')
     idle = Wire(stack, w.port)
     world.set(wall_s=DAY)
-    told(w, "the wall clock was set forward by (1d|23h)")
+    w.logged("the wall clock was set forward by (1d|23h)")
     had = attempts(w, handle)
     wait_for(lambda: attempts(w, handle) >= had + 2, 20, "attempts by the new clock")
     assert not home.messages and w.listed(), "no warning, no failure"
@@ -538,7 +534,7 @@ def _(stack):
     idle = Wire(stack, w.port)
     hop.script.clear()
     world.set(wall_s=-DAY)
-    told(w, "the wall clock was set back by (1d|23h)")
+    w.logged("the wall clock was set back by (1d|23h)")
     w.settled(handle, result="delivered")
     assert w.metrics()["waypost_clock_jumps_total"] == 1
     idle.ask("NOOP", "250 ")
@@ -607,7 +603,7 @@ def _(stack):
         handles.append(w.send("a@here.test", f"b@{mode}.test", mail()))
         settled = w.settled(handles[-1], result="later")[0]
         assert settled["class"] == "dns" and cause in settled["cause"], settled
-        told(w, f"stage=settle.*result=later.*class=dns.*{mode}.test|{mode}.test.*class=dns")
+        w.logged(f"stage=settle.*result=later.*class=dns.*{mode}.test|{mode}.test.*class=dns")
     metrics = w.metrics()
     assert metrics["waypost_dns_timeouts_total"] >= 1 and metrics['waypost_settled_total{class="dns"}'] >= 2
     assert w.send("a@here.test", "b@more.test", mail()), "mail is taken all the while"
