@@ -299,9 +299,9 @@ class Waypost:
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def logged(self, pattern, since=0, timeout=15):
+    def logged(self, pattern, timeout=15):
         """Once it is in the log, which may be told a little after the queue is; the match."""
-        return wait_for(lambda: re.search(pattern, self.log_text()[since:]), timeout,
+        return wait_for(lambda: re.search(pattern, self.log_text()), timeout,
                         lambda: f"{pattern!r} in the log: {self.log_text()[-1500:]}")
 
     def cli(self, *args, check=True, input=None):

@@ -113,7 +113,8 @@ def _(stack):
     w.cli("queue", "release", "--state", "held")
     hop.wait(4), second.wait(4)
     wait_for(lambda: not w.listed(), what="an empty queue")
-    wait_for(lambda: any(h["stage"] == "operator" and "release" in h["text"] for h in w.trace(handles[3])), what="the trace to tell it")
+    wait_for(lambda: any(h["stage"] == "operator" and "release" in h["text"] for h in w.trace(handles[3])),
+             what=lambda: f"the trace to tell it: {w.trace(handles[3])}")
 
 
 @case("hold of one lane leaves a message's other recipients alone")
@@ -460,10 +461,10 @@ def _(stack):
     w.cli("queue", "flush")
     wait_for(lambda: w.metrics()["waypost_queue_messages"] == 0, 60,
              lambda: f"an empty queue: {w.metrics()['waypost_queue_messages']} left, {w.get('/v1/lanes')}")
+    wait_for(lambda: w.trace(ids[-1]), what="its trace")
     metrics = w.metrics()
     assert metrics["waypost_delivered_total"] == count + 1, metrics["waypost_delivered_total"]
     assert metrics["waypost_hops_dropped_total"] == 0
-    wait_for(lambda: w.trace(ids[-1]), what="its trace")
     print(f"  {count} in and out in {time.monotonic() - began:.1f}s")
 
 

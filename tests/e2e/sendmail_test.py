@@ -145,7 +145,8 @@ def down(stack):
     wait_for(lambda: rig.dropped() == [], what="the folder to be empty")
     assert all(len(rig.got(f"down {i}")) == 1 for i in range(len(CALLERS)))
     message_id = re.search(rb"Message-ID: (<\S+>)", rig.got("down 0")[0].content)[1].decode()
-    waited = wait_for(lambda: [h for h in rig.relay.hops(message_id) if h["stage"] == "wait"], what="the trace to tell it")
+    waited = wait_for(lambda: [h for h in rig.relay.hops(message_id) if h["stage"] == "wait"],
+                      what=lambda: f"the trace to tell it: {rig.relay.hops(message_id)}")
     assert "in the drop folder: the relay does not run" in waited[0]["text"], rig.relay.hops(message_id)
     written = [email.utils.parsedate_to_datetime(email.message_from_bytes(m.content)["Date"]).timestamp()
                for i in range(len(CALLERS)) for m in rig.got(f"down {i}")]
@@ -636,7 +637,8 @@ def mailq(stack):
     assert b"c@x.test" in theirs and b"a@x.test" not in theirs and b"in 1 Request." in theirs, theirs
     cli = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", lib.WAYPOST, "-c", rig.relay.conf)
     assert "you@x.test" in run(*cli, "queue", "list").stdout and "me@x.test" not in run(*cli, "queue", "list").stdout
-    wait_for(lambda: run(*cli, "trace", "c@x.test", check=False).returncode == 0, what="its trace")
+    wait_for(lambda: run(*cli, "trace", "c@x.test", check=False).returncode == 0,
+             what=lambda: f"its trace: {run(*cli, 'trace', 'c@x.test', check=False)}")
     assert run(*cli, "trace", "a@x.test", check=False).returncode == 1
     for _ in range(12):  # others' newer mail to the same address does not hide the own
         assert rig.call("sendmail", "-i", "-f", "me@x.test", "c@x.test", text=text("crowd")).returncode == 0
