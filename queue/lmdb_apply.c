@@ -125,9 +125,9 @@ static enum err place_lanes(struct lmdb *l, struct message *message, struct faul
     return rc;
 }
 
-static uint64_t cost_of(const struct envelope *envelope, const struct record_content *content)
+static int64_t cost_of(const struct envelope *envelope, const struct record_content *content)
 {
-    return rules_cost(envelope, content->head_len + content->body_len);
+    return (int64_t)rules_cost(envelope, content->head_len + content->body_len);
 }
 
 static enum err accept_one(struct lmdb *l, struct writer_accept *slot, struct fault *fault)
@@ -154,7 +154,7 @@ static enum err accept_one(struct lmdb *l, struct writer_accept *slot, struct fa
         return rc;
     batch_count(l, &message->envelope, 1);
     l->batch.state.messages++;
-    l->batch.state.queued_bytes += cost;
+    batch_cost(l, &message->envelope, (int64_t)cost);
     l->batch.new_bytes += cost;
     return ERR_OK;
 }
@@ -297,7 +297,7 @@ static enum err write_settled(struct lmdb *l, struct settling *s, struct fault *
     if (!rules_is_open(&s->envelope)) {
         rc = lmdb_del_message(l, &l->batch, &s->envelope, &s->content, fault);
         l->batch.state.messages--;
-        l->batch.state.queued_bytes -= cost_of(&s->envelope, &s->content);
+        batch_cost(l, &s->envelope, -cost_of(&s->envelope, &s->content));
     } else {
         rc = put_slices(l, s, fault);
         tell_rest(l, s);

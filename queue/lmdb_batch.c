@@ -38,10 +38,16 @@ static struct effect *effect_on(struct lmdb *l, struct str lane)
     return effect;
 }
 
-/* Lanes count what the scan has passed: what it has not, it will find as it is then. */
+/* The scan has passed it: what it has not, it will find as it is then. */
+static bool is_counted(const struct lmdb *l, const struct envelope *envelope)
+{
+    return l->scan_done || msgid_cmp(&envelope->id, &l->scan_at) <= 0;
+}
+
 void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by)
 {
-    bool is_counted = l->scan_done || msgid_cmp(&envelope->id, &l->scan_at) <= 0;
+    struct lmdb_state *state = &l->batch.state;
+    bool in_lanes = is_counted(l, envelope);
 
     if (by > 0 && rules_waits(envelope))
         waiting_note(l, &envelope->id);
@@ -50,12 +56,20 @@ void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by)
         bool is_held = r->state == RECIPIENT_HELD;
         if (!is_held && r->state != RECIPIENT_QUEUED)
             continue;
-        *(is_held ? &l->batch.state.held : &l->batch.state.queued) += (uint64_t)by;
-        if (!is_counted)
+        *(is_held ? &state->held : &state->queued) += (uint64_t)by;
+        if (!in_lanes)
             continue;
+        *(is_held ? &state->counted.held : &state->counted.queued) += (uint64_t)by;
         struct effect *effect = effect_on(l, r->lane);
         *(is_held ? &effect->held : &effect->queued) += by;
     }
+}
+
+void batch_cost(struct lmdb *l, const struct envelope *envelope, int64_t by)
+{
+    l->batch.state.queued_bytes += (uint64_t)by;
+    if (is_counted(l, envelope))
+        l->batch.state.counted.bytes += (uint64_t)by;
 }
 
 void batch_due(struct lmdb *l, struct str lane, int64_t due_at)

@@ -20,6 +20,7 @@ struct page {
     struct msgid reached;
     bool is_last;
     uint64_t recipients, messages, examined;
+    bool has_unreadable;             /* dropped */
     bool is_changed[LMDB_PAGE_IDLE]; /* of ids */
 };
 
@@ -190,7 +191,8 @@ static enum err write_changed(struct lmdb *l, const struct envelope *envelope,
 
     if (!rules_is_open(envelope)) {
         l->batch.state.messages--;
-        l->batch.state.queued_bytes -= rules_cost(envelope, content->head_len + content->body_len);
+        batch_cost(l, envelope,
+                   -(int64_t)rules_cost(envelope, content->head_len + content->body_len));
         return lmdb_del_message(l, &l->batch, envelope, content, fault);
     }
     for (size_t slice = 0; slice < record_slices(envelope) && !rc; slice++) {
@@ -221,14 +223,14 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     enum err rc;
 
     uint64_t content_len = content->head_len + content->body_len;
-    uint64_t cost_before = rules_cost(envelope, content_len);
+    int64_t cost_before = (int64_t)rules_cost(envelope, content_len);
     batch_count(l, envelope, -1);
     uint64_t changed = change_recipients(l, page->change, envelope, is_leased, is_dirty);
     batch_count(l, envelope, 1);
     if (changed == 0)
         return ERR_OK; /* it stays where it is, in memory too */
     take_parts(l, &envelope->id, page->change->kind == STORE_RETRY);
-    l->batch.state.queued_bytes += rules_cost(envelope, content_len) - cost_before;
+    batch_cost(l, envelope, (int64_t)rules_cost(envelope, content_len) - cost_before);
     page->recipients += changed;
     page->messages++;
     page->is_changed[page->at] = true;
@@ -236,6 +238,7 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     return rc ? rc : apply_keys(l, envelope, before, before_count, fault);
 }
 
+/* What it took, and for whom, nobody can say: all the others are counted again for that. */
 static enum err drop_unreadable(struct lmdb *l, struct page *page, const struct msgid *id,
                                 struct fault *fault)
 {
@@ -246,6 +249,7 @@ static enum err drop_unreadable(struct lmdb *l, struct page *page, const struct 
     l->batch.state.messages--;
     page->messages++;
     page->is_changed[page->at] = true;
+    page->has_unreadable = true;
     pthread_mutex_lock(&l->lock);
     index_mended(l, id);
     pthread_mutex_unlock(&l->lock);
@@ -370,6 +374,8 @@ void change_page(struct lmdb *l)
     else
         l->is_broken = false;
     if (!rc) {
+        if (page->has_unreadable)
+            scan_again(l);
         tell_page(change, page);
         l->change_after = page->reached;
     }

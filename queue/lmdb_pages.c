@@ -1,6 +1,7 @@
 /*
  * lmdb_pages.c - the writer's work in pages, between the batches: indexing and
- * counting after the start, and writing out mail that has sat in a window too long.
+ * counting (lmdb_scan.c) after the start, and writing out mail that has sat in a window
+ * too long.
  *
  * A page is small enough that nobody waits for it for more than some
  * milliseconds, so that neither a start with a million messages nor a change of
@@ -15,8 +16,6 @@
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
 #define RECOVER_RETRY_MS 1000
 #define TRIM_BYTES ((size_t)4 << 20)
-#define SCAN_FIRST 4096    /* records counted at once */
-#define SCAN_AFTER_MS 3000 /* the others when what is due has begun to leave */
 
 static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
 
@@ -25,95 +24,12 @@ static bool can_recover(const struct lmdb *l)
     return l->is_recovering && clock_mono_ms() >= l->recover_ms;
 }
 
-static uint64_t scan_wait_ms(const struct lmdb *l)
-{
-    uint64_t now_ms = clock_mono_ms(), at_ms = l->opened_ms + SCAN_AFTER_MS;
-
-    if (l->scan_done)
-        return UINT64_MAX;
-    return l->scanned < SCAN_FIRST || now_ms >= at_ms ? 0 : at_ms - now_ms;
-}
-
 bool pages_waiting(struct lmdb *l) { return l->changes || scan_wait_ms(l) == 0 || can_recover(l); }
 
 /* A commit costs the same whatever is in it: many at once, unless somebody waits. */
 size_t pages_size(struct lmdb *l)
 {
     return l->backlog || atomic_load(&l->waiting) > 0 ? LMDB_PAGE : LMDB_PAGE_IDLE;
-}
-
-/* ---- counting ------------------------------------------------------------------------ */
-
-static void count_record(struct lmdb *l, MDB_txn *txn, const struct msgid *id, struct str bytes)
-{
-    struct envelope envelope;
-    struct record_content content;
-    struct fault fault;
-
-    envelope_init(&envelope);
-    enum err rc = record_decode(bytes, &envelope, &content, &fault);
-    if (!rc && record_slices(&envelope) > 1) {
-        envelope_clear(&envelope);
-        rc = lmdb_load(l, txn, id, &envelope, &content, &fault);
-    }
-    if (rc)
-        batch_quarantine(l, id, fault.text);
-    for (size_t i = 0; !rc && i < envelope.recipient_count; i++) {
-        const struct recipient *r = &envelope.recipients[i];
-        if (r->state == RECIPIENT_QUEUED || r->state == RECIPIENT_HELD)
-            batch_count_lane(l, r->lane, r->state == RECIPIENT_HELD);
-    }
-    if (!rc && rules_waits(&envelope))
-        waiting_note(l, id);
-    envelope_clear(&envelope);
-}
-
-static int scan_records(struct lmdb *l, MDB_txn *txn)
-{
-    struct msgid after = l->scan_at;
-    MDB_cursor *cursor = NULL;
-    MDB_val key = { MSGID_BYTES, after.bytes }, value;
-    int rc = mdb_cursor_open(txn, l->dbi_msg, &cursor);
-
-    if (!rc)
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (size_t n = 0; !rc && n < LMDB_PAGE; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        struct msgid id;
-        if (!lmdb_message_key(&key, &l->scan_at, &id))
-            continue;
-        count_record(l, txn, &id, str_make(value.mv_data, value.mv_size));
-        l->scan_at = id;
-        l->scanned++;
-        n++;
-    }
-    if (cursor)
-        mdb_cursor_close(cursor);
-    return rc;
-}
-
-static void finish_scan(struct lmdb *l)
-{
-    struct lane *lane, *next;
-
-    pthread_mutex_lock(&l->lock);
-    l->scan_done = true;
-    HASH_ITER (hh, l->lanes, lane, next)
-        index_sweep(l, lane);
-    pthread_mutex_unlock(&l->lock);
-}
-
-/* What cannot be counted now is tried again with the next page. */
-static void scan_page(struct lmdb *l)
-{
-    MDB_txn *txn = NULL;
-
-    if (!l->env || mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
-        return;
-    int rc = scan_records(l, txn);
-    mdb_txn_abort(txn);
-    batch_apply_counts(l);
-    if (rc)
-        finish_scan(l);
 }
 
 /* ---- writing out --------------------------------------------------------------------- */

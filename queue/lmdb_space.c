@@ -124,8 +124,8 @@ enum err space_open(struct lmdb *l, const struct store_options *options, struct 
     return ERR_OK;
 }
 
-static void tell(struct lmdb *l, enum hop_weight weight, const char *what, const char *cause,
-                 const char *fix)
+void space_tell(struct lmdb *l, enum hop_weight weight, const char *what, const char *cause,
+                const char *fix)
 {
     struct hop hop = {
         .began_us = l->wall_us(),
@@ -147,20 +147,22 @@ static void tell_state(struct lmdb *l, enum store_state state)
 {
     switch (state) {
     case STORE_FINE:
-        tell(l, HOP_EVENT, "the queue takes mail again", "", "");
+        space_tell(l, HOP_EVENT, "the queue takes mail again", "", "");
         return;
     case STORE_FULL_QUOTA:
-        tell(l, HOP_ALARM, "the queue is full", "more mail is queued than `queue size` allows",
-             "see why it does not leave, or raise the size");
+        space_tell(l, HOP_ALARM, "the queue is full",
+                   "more mail is queued than `queue size` allows",
+                   "see why it does not leave, or raise the size");
         return;
     case STORE_FULL_DISK:
-        tell(l, HOP_ALARM, "the disk of the queue is full",
-             "clients get 452 until there is room; mail that is queued goes on being delivered",
-             "free some space on it");
+        space_tell(
+            l, HOP_ALARM, "the disk of the queue is full",
+            "clients get 452 until there is room; mail that is queued goes on being delivered",
+            "free some space on it");
         return;
     case STORE_BROKEN:
-        tell(l, HOP_ALARM, "the queue cannot be written", "a commit failed",
-             "look at the disk's health and the kernel's log");
+        space_tell(l, HOP_ALARM, "the queue cannot be written", "a commit failed",
+                   "look at the disk's health and the kernel's log");
         return;
     }
 }
@@ -255,15 +257,6 @@ void space_failed(struct lmdb *l, enum err err, const struct fault *fault)
         return;
     }
     l->is_broken = true;
-    struct hop hop = {
-        .began_us = l->wall_us(),
-        .ended_us = l->wall_us(),
-        .weight = HOP_ALARM,
-        .stage = STAGE_ALARM,
-        .result = RESULT_LATER,
-        .scope = SCOPE_US,
-        .fault = str_of(fault->text),
-    };
-    hop_emit(l->ring, &hop);
+    space_tell(l, HOP_ALARM, fault->text, "", "");
     set_state(l, STORE_BROKEN);
 }

@@ -89,12 +89,18 @@ struct corrupt_id {
 
 /* ---- what every commit also writes ([w], lmdb_env.c) ----------------------- */
 
+/* What the count after a start has found, and what became of it since; not written. */
+struct lmdb_counted {
+    uint64_t bytes, queued, held;
+};
+
 struct lmdb_state {
     int64_t fresh_low_ms; /* every open message with an older id has its index entries */
     uint64_t queued_bytes;
     uint64_t messages;
     uint64_t queued, held; /* recipients */
     uint64_t routes;       /* all lanes are as these would have them; 0: maybe not */
+    struct lmdb_counted counted;
 };
 
 /* ---- one write transaction ([w], lmdb_batch.c) ------------------------------ */
@@ -190,8 +196,12 @@ struct lmdb {
     uint64_t recover_ms;                         /* [w] not before: the last page failed */
     struct msgid scan_at;                        /* [w] counted up to here */
     size_t scanned;                              /* [w] records */
+    bool scan_missed;                            /* [w] some of them, damaged */
     uint64_t opened_ms;                          /* when */
     bool scan_done;                              /* [w] writes under lock, read by both */
+    uint64_t scan_ms;                            /* [w] not before: the last page failed */
+    enum err scan_err;                           /* [w] what it failed with, told at */
+    uint64_t scan_told_ms;                       /* [w] */
     uint64_t checked_ms, spilled_ms, readers_ms; /* [w] when last */
     uint64_t used_since;                         /* [w] bytes accepted since statvfs */
     bool has_ballast;                            /* [w] */
@@ -314,6 +324,7 @@ enum err batch_begin(struct lmdb *l, struct fault *fault);
 enum err batch_commit(struct lmdb *l, struct fault *fault); /* aborts when it fails */
 void batch_abort(struct lmdb *l);
 void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by); /* recipients */
+void batch_cost(struct lmdb *l, const struct envelope *envelope, int64_t by);  /* in the quota */
 void batch_due(struct lmdb *l, struct str lane, int64_t due_at);               /* an index entry */
 void batch_touch(struct lmdb *l, struct str lane); /* tell it at the end */
 void batch_fresh(struct lmdb *l, struct part *part);
@@ -338,6 +349,11 @@ bool pages_waiting(struct lmdb *l);
 void pages_run(struct lmdb *l);
 size_t pages_size(struct lmdb *l);      /* messages that may be worked on in one page now */
 uint64_t pages_wait_ms(struct lmdb *l); /* until mail in memory should be written out */
+
+/* ---- lmdb_scan.c ([w]) ---- */
+uint64_t scan_wait_ms(const struct lmdb *l); /* 0: a page can be counted now */
+void scan_page(struct lmdb *l);              /* fails: it is told and tried again later */
+void scan_again(struct lmdb *l);             /* from the first record on, as after a start */
 
 /* ---- lmdb_change.c ---- */
 void change_page(struct lmdb *l);
@@ -373,6 +389,9 @@ enum err space_admit(struct lmdb *l, uint64_t cost, struct fault *fault);
 bool space_drop_ballast(struct lmdb *l); /* false: there was none */
 void space_failed(struct lmdb *l, enum err err, const struct fault *fault);
 void space_publish(struct lmdb *l);
+/* An alarm, or an event, of the queue as a whole. */
+void space_tell(struct lmdb *l, enum hop_weight weight, const char *what, const char *cause,
+                const char *fix);
 
 /* ---- lmdb_writer.c ---- */
 enum err writer_start(struct lmdb *l, struct fault *fault);

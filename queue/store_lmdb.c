@@ -1,7 +1,7 @@
 /*
  * store_lmdb.c - the queue in LMDB: open, close, health; and the account of
  * what a crash leaves. The parts: lmdb_env (on disk), lmdb_writer and lmdb_batch
- * (the writing thread), lmdb_apply (accept, settle), lmdb_change, lmdb_pages,
+ * (the writing thread), lmdb_apply (accept, settle), lmdb_change, lmdb_pages, lmdb_scan,
  * lmdb_index (memory), lmdb_claim, lmdb_cold, lmdb_aged, lmdb_read, lmdb_record, lmdb_recover,
  * lmdb_mend, lmdb_space.
  *
@@ -38,7 +38,8 @@
  *   in the middle of a change        some pages are changed, each message wholly or not
  *   in recovery itself               the watermark moves with each page: goes on from there
  *
- * Counters are in the same transaction as what they count, so they are never off.
+ * Counters are in the same transaction as what they count, so they are never off, but by
+ * a record that was dropped unread, until all is counted again (lmdb_scan.c).
  * Lanes are found by skipping through `due`; what each holds is counted after the
  * start, in pages.
  */
@@ -227,15 +228,15 @@ enum err lmdb_open(const struct store_options *options, const struct lmdb_tuning
         rc = lmdb_recover(l, fault);
     if (!rc)
         rc = l->read_only ? ERR_OK : space_open(l, options, fault);
+    pthread_mutex_lock(&l->lock);
+    space_publish(l); /* now: the state is the writer's as soon as there is one */
+    pthread_mutex_unlock(&l->lock);
     if (!rc && !l->read_only)
         rc = writer_start(l, fault);
     if (rc) {
         close_backend(&l->store);
         return rc;
     }
-    pthread_mutex_lock(&l->lock);
-    space_publish(l);
-    pthread_mutex_unlock(&l->lock);
     *out_store = &l->store;
     return ERR_OK;
 }

@@ -272,6 +272,13 @@ static inline void rig_deliver(struct rig *rig, const char *lane)
     rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
 }
 
+/* For rig_put(): 0, 1, 2 ... of what stands behind the number. */
+static inline void rig_many(char *to, size_t size, size_t count, const char *behind)
+{
+    for (size_t i = 0; i < count; i++)
+        snprintf(to + strlen(to), size - strlen(to), "%zu%s,", i, behind);
+}
+
 static inline struct store_change rig_change(struct rig *rig, enum store_change_kind kind,
                                              struct store_filter filter)
 {
