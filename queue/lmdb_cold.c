@@ -1,10 +1,25 @@
 /*
  * lmdb_cold.c - due mail found in the index.
  *
- * A cold claim looks twice. The first look finds candidates; they are leased;
- * the second look, in a snapshot that is younger than the lease, drops those
- * that were settled between the two. Without it a message whose settle was
- * committed after the first look would be sent again.
+ * A cold claim looks twice. The first look finds candidates; each gets a part
+ * (READING). The second look, in a snapshot that is younger than the part, tells what
+ * of them is due. A recipient is leased then, unless another claim has it, or had it
+ * and the snapshot may not show what became of it. The writer ends a lease after the
+ * commit that settles it, so a lease that ended
+ *
+ *   before our part was made   is settled in the snapshot
+ *   since                      has left its recipients in our part
+ *   not yet                    is there at the end, under the lock that makes our lease
+ *
+ * Our own lane has no other part of the message meanwhile. Another lane's has a
+ * recipient of ours when that was moved, to us before the snapshot or away from us
+ * after it; so such a lease may also begin when our part is there already. Two claims
+ * that are both reading have nothing yet: the first to end has it, the other finds the
+ * lease. A part that waits in another lane's window counts as a lease: until memory
+ * follows the commit that moved the recipient it can be claimed as it was before.
+ *
+ * What stays behind is not forgotten: the lane looks again when that lease or window
+ * part goes, at once when the lease is over already.
  */
 #include "queue/lmdb_cold.h"
 
@@ -219,52 +234,71 @@ static int look(struct cold *cold, MDB_txn *txn, struct store_claim *request, si
     return rc;
 }
 
-static void lease_chosen(struct cold *cold)
+static void reserve_chosen(struct cold *cold)
 {
     for (size_t i = 0; i < cold->chosen; i++) {
         struct candidate *c = &cold->found[i];
         c->part = NULL;
         if (part_find(cold->l, &c->id, cold->lane)) /* claimed while we were choosing */
             continue;
-        c->part = part_new(cold->l, &c->id, cold->lane, PART_LOOSE);
+        c->part = part_new(cold->l, &c->id, cold->lane, PART_READING);
         c->part->indexed = true;
         c->part->bucket = c->bucket;
         c->part->due_at = c->due_at;
-        cold_lease(c->part, NULL, 0);
     }
 }
 
 /* ---- from the index: the second look ----------------------------------------------- */
 
-static bool entry_exists(struct cold *cold, MDB_txn *txn, const struct candidate *c)
+static int find_entry(struct cold *cold, MDB_txn *txn, const struct candidate *c)
 {
     char bytes[LMDB_DUE_KEY_MAX];
     struct str lane = str_make(cold->lane->name, cold->lane->name_len);
     MDB_val key = { lmdb_due_key(bytes, lane, c->bucket, c->due_at, &c->id), bytes }, nothing;
 
-    return mdb_get(txn, cold->l->dbi_due, &key, &nothing) == 0;
+    return mdb_get(txn, cold->l->dbi_due, &key, &nothing);
 }
 
-/* Recipients that were moved here while another lane's claim still has them
- * stay behind; that lease tells this lane when it ends. */
-static size_t without_leased(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count)
+/* LEASED or WINDOW: will it be sent from there? READING: did others' leases end with it? */
+static bool has_recipient(const struct part *part, uint32_t index)
 {
-    for (struct part *part = part_first(l, &mine->id); part; part = part->next_same_id) {
-        size_t kept = 0;
-        if (part == mine || part->state != PART_LEASED)
-            continue;
-        for (size_t i = 0; i < count; i++) {
-            bool is_theirs = false;
-            for (size_t n = 0; n < part->count; n++)
-                is_theirs |= part->indexes[n] == indexes[i];
-            if (!is_theirs)
-                indexes[kept++] = indexes[i];
-        }
+    if (part->state == PART_WINDOW) {
+        const struct envelope *envelope = &part->message->envelope;
+        return index < envelope->recipient_count &&
+               str_eq(envelope->recipients[index].lane, str_of(part->lane->name));
+    }
+    for (size_t i = 0; i < part->count; i++)
+        if (part->indexes[i] == index)
+            return true;
+    return false;
+}
+
+static size_t without(const struct part *part, uint32_t *indexes, size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (!has_recipient(part, indexes[i]))
+            indexes[kept++] = indexes[i];
+    return kept;
+}
+
+/* Those that nobody else has, or had since the part was made. */
+static size_t only_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count)
+{
+    size_t kept = without(mine, indexes, count);
+
+    if (kept < count)
+        index_add(l, mine->lane, mine->due_at);
+    for (struct part *part = part_first(l, &mine->id); part && kept > 0;
+         part = part->next_same_id) {
+        count = kept;
+        if (part->state == PART_LEASED || part->state == PART_WINDOW)
+            kept = without(part, indexes, count);
         if (kept < count)
             part_block(part, mine->lane);
-        count = kept;
     }
-    return count;
+    return kept;
 }
 
 static void give_back(struct lmdb *l, struct part *part)
@@ -280,7 +314,6 @@ static void mend(struct cold *cold, struct candidate *c)
     struct lmdb *l = cold->l;
 
     pthread_mutex_lock(&l->lock);
-    cold->lane->leased--;
     c->part->state = PART_MENDING;
     pthread_mutex_unlock(&l->lock);
     lmdb_mend(l, c->part,
@@ -297,10 +330,9 @@ static struct claim *make_claim(struct cold *cold, struct candidate *c, struct m
     bool was_due = count > 0;
 
     pthread_mutex_lock(&l->lock);
-    count = without_leased(l, c->part, indexes, count);
-    free(c->part->indexes);
-    c->part->indexes = copy_indexes(indexes, count);
-    c->part->count = count;
+    count = only_ours(l, c->part, indexes, count);
+    if (count > 0)
+        cold_lease(c->part, indexes, count);
     pthread_mutex_unlock(&l->lock);
     if (count > 0)
         return claim_new(message, lane, indexes, count, c->due_at);
@@ -313,6 +345,19 @@ static struct claim *make_claim(struct cold *cold, struct candidate *c, struct m
     return NULL;
 }
 
+/* The entry is gone: its recipients were settled or changed. Another entry of the message,
+ * passed over for this one, may still be good. */
+static void pass_on(struct cold *cold, struct candidate *c)
+{
+    for (struct candidate *next = c + 1; next < cold->found + cold->chosen; next++) {
+        if (msgid_cmp(&next->id, &c->id) == 0) {
+            next->part = c->part;
+            return;
+        }
+    }
+    give_back(cold->l, c->part);
+}
+
 static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate *c,
                               const struct store_claim *request)
 {
@@ -320,13 +365,16 @@ static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate 
 
     if (!c->part)
         return NULL;
-    /* Settled or changed since the first look, or not what was looked for. */
-    if (!entry_exists(cold, txn, c) || aged_is_young(cold, txn, c, request)) {
+    int rc = find_entry(cold, txn, c);
+    if (rc == MDB_NOTFOUND) {
+        pass_on(cold, c);
+        return NULL;
+    }
+    if (rc || aged_is_young(cold, txn, c, request)) {
         give_back(cold->l, c->part);
         return NULL;
     }
-    enum err rc = lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL);
-    if (!rc)
+    if (!lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL))
         return make_claim(cold, c, message, request->now_s);
     mend(cold, c);
     return NULL;
@@ -362,7 +410,7 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
     mdb_txn_reset(txn);
     if (!rc) {
         pthread_mutex_lock(&l->lock);
-        lease_chosen(cold);
+        reserve_chosen(cold);
         cold->lane->turn = turn % STORE_BUCKETS;
         pthread_mutex_unlock(&l->lock);
         rc = mdb_txn_renew(txn);

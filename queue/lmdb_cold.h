@@ -10,7 +10,7 @@ struct candidate {
     struct msgid id;
     int64_t due_at;
     unsigned bucket;
-    struct part *part; /* leased for us */
+    struct part *part; /* READING, ours; NULL: memory knew of it */
 };
 
 struct cold {

@@ -122,20 +122,36 @@ struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
     return part;
 }
 
-static void unchain(struct lmdb *l, struct part *part)
+/* Returns the first that is left of its message. */
+static struct part *unchain(struct lmdb *l, struct part *part)
 {
-    struct part *first = part_first(l, &part->id);
+    struct part *first = part_first(l, &part->id), *before = first;
 
     if (first != part) {
-        while (first->next_same_id != part)
-            first = first->next_same_id;
-        first->next_same_id = part->next_same_id;
-        return;
+        while (before->next_same_id != part)
+            before = before->next_same_id;
+        before->next_same_id = part->next_same_id;
+        return first;
     }
     HASH_DELETE(hh, l->parts, part);
     if (part->next_same_id) {
         struct part *heir = part->next_same_id;
         HASH_ADD(hh, l->parts, id, sizeof(heir->id), heir);
+    }
+    return part->next_same_id;
+}
+
+/* A lease ends. Claims of other lanes that are reading the message may see it as it was
+ * before, with these recipients queued. */
+static void tell_readers(const struct part *part, struct part *others)
+{
+    for (struct part *other = others; other; other = other->next_same_id) {
+        if (other->state != PART_READING || part->count == 0)
+            continue;
+        other->indexes =
+            mem_realloc(other->indexes, (other->count + part->count) * sizeof(*other->indexes));
+        memcpy(other->indexes + other->count, part->indexes, part->count * sizeof(*other->indexes));
+        other->count += part->count;
     }
 }
 
@@ -169,7 +185,7 @@ void part_forget(struct lmdb *l, struct part *part)
     message_unref(&part->message);
 }
 
-/* It found recipients due that this lease, of another lane, still has. */
+/* It found recipients due that this part, of another lane, still has. */
 void part_block(struct part *part, const struct lane *lane)
 {
     struct blocked *blocked = part->blocked;
@@ -208,7 +224,9 @@ void part_free(struct lmdb *l, struct part *part)
         lane->leased--;
     part_forget(l, part);
     part_unblock(l, part);
-    unchain(l, part);
+    struct part *others = unchain(l, part);
+    if (part->state == PART_LEASED)
+        tell_readers(part, others);
     lane->parts--;
     free(part->indexes);
     free(part);

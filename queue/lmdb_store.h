@@ -26,15 +26,17 @@
 
 /* ---- the index in memory (lmdb_index.c) ---------------------------------- */
 
-/* LOOSE -> WINDOW <-> LEASED -> gone;  WINDOW -> gone, when it is indexed. */
+/* LOOSE -> WINDOW <-> LEASED -> gone;  WINDOW -> gone, when it is indexed.
+ * READING -> LEASED, MENDING or gone. */
 enum part_state {
     PART_LOOSE,   /* in no queue: being committed, or on its way to another state */
     PART_WINDOW,  /* waits in its lane's window, no index entry */
+    PART_READING, /* found in the index; a claim reads what of it is due */
     PART_LEASED,  /* claimed */
     PART_MENDING, /* the writer is looking at a bad index entry or record */
 };
 
-/* A lane that found recipients which a lease in another lane still has. */
+/* A lane that found recipients which another lane's part still has. */
 struct blocked {
     struct blocked *next;
     char lane[];
@@ -51,10 +53,10 @@ struct part {
     unsigned bucket;
     int64_t due_at;
     int64_t made_ms;   /* monotonic: when its lease or window time began */
-    uint32_t *indexes; /* LEASED: the recipients */
+    uint32_t *indexes; /* LEASED: the recipients; READING: whose lease ended meanwhile */
     size_t count;
     size_t bytes;               /* counted in window_bytes */
-    struct blocked *blocked;    /* lanes that wait for this lease to end */
+    struct blocked *blocked;    /* lanes that wait for this part to go */
     struct part *next_same_id;  /* other lanes of the message; chained from the hashed one */
     struct part *prev, *next;   /* WINDOW: in its bucket */
     struct part *older, *newer; /* not indexed: in order of acceptance */
@@ -305,7 +307,7 @@ bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, siz
 void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW */
 void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */
 void part_forget(struct lmdb *l, struct part *part);         /* it is indexed: the message can go */
-void part_block(struct part *part, const struct lane *lane); /* to be told when its lease ends */
+void part_block(struct part *part, const struct lane *lane); /* to be told when it goes */
 void part_unblock(struct lmdb *l, struct part *part);
 /* Is this the key of a message behind `after`? Further slices of a record are not. */
 bool lmdb_message_key(const MDB_val *key, const struct msgid *after, struct msgid *out_id);
