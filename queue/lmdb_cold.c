@@ -358,6 +358,13 @@ static void pass_on(struct cold *cold, struct candidate *c)
     give_back(cold->l, c->part);
 }
 
+/* An error may spoil the transaction for all that follow. A younger one does for them. */
+static void renew(MDB_txn *txn)
+{
+    mdb_txn_reset(txn);
+    (void)mdb_txn_renew(txn); /* otherwise each of them says so, and is put off */
+}
+
 static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate *c,
                               const struct store_claim *request)
 {
@@ -370,6 +377,8 @@ static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate 
         pass_on(cold, c);
         return NULL;
     }
+    if (rc)
+        cold_lower(&cold->next_due, request->now_s + LMDB_RETRY_S);
     if (rc || aged_is_young(cold, txn, c, request)) {
         give_back(cold->l, c->part);
         return NULL;
@@ -377,6 +386,7 @@ static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate 
     if (!lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL))
         return make_claim(cold, c, message, request->now_s);
     mend(cold, c);
+    renew(txn);
     return NULL;
 }
 

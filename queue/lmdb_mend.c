@@ -88,6 +88,18 @@ static enum err mend_entry(struct lmdb *l, const struct mending *m, struct fault
     return rc;
 }
 
+/* Nothing was mended: found again, but not at once, and the lane has to hear of it. */
+static void put_off(struct lmdb *l, struct part *part)
+{
+    struct lane *lane = part->lane;
+
+    pthread_mutex_lock(&l->lock);
+    part_free(l, part);
+    index_add(l, lane, l->wall_us() / 1000000 + LMDB_RETRY_S);
+    index_tell(l, lane, NULL);
+    pthread_mutex_unlock(&l->lock);
+}
+
 static void open_mending(struct letter *letter)
 {
     struct mending *m = (struct mending *)(void *)letter;
@@ -104,11 +116,8 @@ static void open_mending(struct letter *letter)
             batch_abort(l);
         }
     }
-    if (rc) { /* nothing was mended: due again, and found again */
-        pthread_mutex_lock(&l->lock);
-        index_add(l, m->part->lane, m->due_at);
-        part_free(l, m->part);
-        pthread_mutex_unlock(&l->lock);
+    if (rc) {
+        put_off(l, m->part);
         space_failed(l, rc, &fault);
     }
     lmdb_job_done(l);

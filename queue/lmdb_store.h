@@ -23,6 +23,7 @@
 #define LMDB_DUE_KEY_MAX (LANE_MAX + 1 + 1 + 8 + MSGID_BYTES)
 #define LMDB_PAGE 256       /* messages changed, counted or recovered in one transaction */
 #define LMDB_PAGE_IDLE 1024 /* while no accept or settle waits for it */
+#define LMDB_RETRY_S 60     /* until a claim looks again at what it could not read */
 
 /* ---- the index in memory (lmdb_index.c) ---------------------------------- */
 
