@@ -4,6 +4,7 @@
 #include "relay/mail/sender.h"
 
 #include "relay/mail/addr.h"
+#include "relay/mail/fold.h"
 #include "relay/mail/header.h"
 #include "relay/mail/token.h"
 
@@ -150,6 +151,25 @@ struct rewriting {
     bool wants_reply_to;
 };
 
+/* A field under another name. Its first line may have been as long as a line can be
+ * (RFC 5322 2.1.1): where the longer name leaves it no room it begins on the next. */
+static void put_renamed(struct buf *out, const char *name, struct str value)
+{
+    size_t blanks = 0, first;
+    struct str rest;
+
+    while (blanks < value.len && (value.at[blanks] == ' ' || value.at[blanks] == '\t'))
+        blanks++;
+    rest = str_from(value, blanks);
+    first = str_chr(rest, '\r');
+    buf_cstr(out, name);
+    if (strlen(name) + blanks + first <= FOLD_LINE_MAX)
+        buf_str(out, value);
+    else
+        buf_printf(out, "%s" STR_FMT, first ? "\r\n " : "", STR_ARG(rest));
+    buf_cstr(out, "\r\n");
+}
+
 static void put_from(struct rewriting *rewriting, const struct header_field *field,
                      const struct looking *from)
 {
@@ -157,14 +177,11 @@ static void put_from(struct rewriting *rewriting, const struct header_field *fie
 
     buf_cstr(out, "From: ");
     put_name(from, field->value, rewriting->arena, out);
-    buf_printf(out, "<" STR_FMT ">\r\nX-Original-From:", STR_ARG(rewriting->rules->sender));
-    buf_str(out, field->value);
-    buf_cstr(out, "\r\n");
+    buf_printf(out, "<" STR_FMT ">\r\n", STR_ARG(rewriting->rules->sender));
+    put_renamed(out, "X-Original-From:", field->value);
     if (!rewriting->wants_reply_to || !from->has_first || addr_domain_of(from->first.spec).len == 0)
         return;
-    buf_cstr(out, "Reply-To:");
-    buf_str(out, field->value);
-    buf_cstr(out, "\r\n");
+    put_renamed(out, "Reply-To:", field->value);
 }
 
 /* True: the field was written in another form, or left out. */
@@ -185,9 +202,7 @@ static bool rewrite_field(struct rewriting *rewriting, const struct header_field
         put_from(rewriting, field, &found);
         return true;
     }
-    buf_cstr(rewriting->out, "X-Original-Sender:");
-    buf_str(rewriting->out, field->value);
-    buf_cstr(rewriting->out, "\r\n");
+    put_renamed(rewriting->out, "X-Original-Sender:", field->value);
     return true;
 }
 

@@ -5,7 +5,8 @@
  * The message as stored keeps its own; the copy that goes by such a route gets
  * "From: Original Name <sender>", with the old field in X-Original-From and its
  * address in Reply-To where there was none. A Sender field that is not accepted
- * becomes X-Original-Sender. Everything else keeps every byte. Pure.
+ * becomes X-Original-Sender. Only the first line of such a field may be folded, where its
+ * new name would make it too long. Everything else keeps every byte. Pure.
  */
 #ifndef WAYPOST_MAIL_SENDER_H
 #define WAYPOST_MAIL_SENDER_H

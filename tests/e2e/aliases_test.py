@@ -287,6 +287,24 @@ def verified_sender(stack):
     assert "code=554" not in relay.log_text()
 
 
+@case("a From as long as a line can be goes there too, and no line gets longer")
+def long_from(stack):
+    hop = picky(stack, "noreply@here.test")
+    relay, _ = machine(stack, hop=hop, route='sender = "noreply@here.test"', keys=("here.test",))
+    names = relay.dkim_dns()
+    line = b"From: " + b"Ann " * 245 + b"<a@w1.test>"
+    line = line[:6] + b"n" * (998 - len(line)) + line[6:]
+    assert len(line) == 998
+    hand_in(stack, relay.port, "ann@web1.test", ["x@there.test"],
+            line + b"\r\nTo: x@there.test\r\nSubject: hi\r\n\r\nhello\r\n")
+    message = only(hop)
+    assert max(map(len, message.content.split(b"\r\n"))) <= 998, message.content
+    assert header(message, "From") == [b'"a@w1.test" <noreply@here.test>']
+    for name in ("X-Original-From", "Reply-To"):
+        assert b"".join(header(message, name)).split() == line[6:].split(), (name, message.content)
+    assert dkim.DKIM(message.content).verify(idx=0, dnsfunc=names), message.content
+
+
 @case("without a sender such a next hop refuses, and the report goes where the machine's mail goes")
 def unverified_sender(stack):
     hop = picky(stack, "noreply@here.test")

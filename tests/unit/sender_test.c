@@ -3,6 +3,8 @@
  */
 #include "relay/mail/sender.h"
 
+#include "relay/mail/header.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,6 +123,90 @@ static void heads(void **state)
     buf_clear(&out);
 }
 
+static size_t longest_line(struct str text)
+{
+    struct str line;
+    size_t longest = 0;
+
+    while (str_next(&text, '\n', &line))
+        if (line.len > longest + 1)
+            longest = line.len - 1; /* without its CR */
+    return longest;
+}
+
+/* A line of this length: `field`, and words up to the address at its end. */
+static void put_long(struct buf *out, const char *field, size_t len)
+{
+    static const char end[] = "<a@web1.example>\r\n";
+    size_t start = out->len;
+
+    buf_cstr(out, field);
+    while (out->len - start < len + 2 - strlen(end) - 1)
+        buf_char(out, (out->len - start) % 8 ? 'n' : ' ');
+    buf_printf(out, " %s", end);
+    assert_int_equal(out->len - start, len + 2);
+}
+
+/* As long as a line can be, and a longer name in front of it (RFC 5322 2.1.1). */
+static void longest_fields(void **state)
+{
+    static const char *const fields[] = { "From: ", "From:", "From: \t  ", "Sender: ", "Sender:" };
+    struct buf in, out;
+
+    (void)state;
+    buf_init(&in, 4000);
+    buf_init(&out, 8000);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        for (size_t len = 960; len <= 998; len++) {
+            struct header_field field;
+            struct arena arena;
+            struct str old, kept;
+            arena_init(&arena);
+            buf_reset(&in);
+            buf_reset(&out);
+            put_long(&in, fields[i], len);
+            buf_cstr(&in, "\r\n");
+            assert_int_equal(sender_rewrite(&rules, buf_view(&in), 0, false, &arena, &out, NULL),
+                             ERR_OK);
+            if (longest_line(buf_view(&out)) > 998)
+                fail_msg("\"%s\", %zu:\n" STR_FMT, fields[i], len, STR_ARG(buf_view(&out)));
+            old = str_from(buf_view(&in), strlen(fields[i]));
+            old = header_unfold(str_trim(old), &arena);
+            bool is_from = fields[i][0] == 'F';
+            assert_true(header_find(buf_view(&out),
+                                    is_from ? STR("X-Original-From") : STR("X-Original-Sender"),
+                                    &field, NULL));
+            kept = str_trim(header_unfold(field.value, &arena));
+            assert_true(str_eq(kept, old));
+            assert_int_equal(header_find(buf_view(&out), STR("Reply-To"), &field, NULL), is_from);
+            arena_clear(&arena);
+        }
+    }
+    buf_clear(&in);
+    buf_clear(&out);
+}
+
+static void a_first_line_of_blanks_makes_no_empty_one(void **state)
+{
+    struct arena arena;
+    struct buf in, out;
+
+    (void)state;
+    arena_init(&arena);
+    buf_init(&in, 4000);
+    buf_init(&out, 8000);
+    buf_cstr(&in, "From:");
+    while (in.len < 998)
+        buf_char(&in, ' ');
+    buf_cstr(&in, "\r\n <a@web1.example>\r\n\r\n");
+    assert_int_equal(sender_rewrite(&rules, buf_view(&in), 0, true, &arena, &out, NULL), ERR_OK);
+    assert_true(str_eq(buf_view(&out), STR("From: \"a@web1.example\" <relay@example.org>\r\n"
+                                           "X-Original-From:\r\n <a@web1.example>\r\n\r\n")));
+    buf_clear(&in);
+    buf_clear(&out);
+    arena_clear(&arena);
+}
+
 static void limits(void **state)
 {
     struct arena arena;
@@ -140,6 +226,8 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(paths), cmocka_unit_test(heads),
+                                        cmocka_unit_test(longest_fields),
+                                        cmocka_unit_test(a_first_line_of_blanks_makes_no_empty_one),
                                         cmocka_unit_test(limits) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
