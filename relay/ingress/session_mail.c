@@ -87,14 +87,6 @@ void session_mail(struct session *session, const struct smtp_server_event *event
     answer(session, STAGE_MAIL, &reply, sender, STR_EMPTY);
 }
 
-static bool has_recipient(const struct envelope *envelope, struct str address)
-{
-    for (size_t i = 0; i < envelope->recipient_count; i++)
-        if (str_eq(envelope->recipients[i].address, address))
-            return true;
-    return false;
-}
-
 void session_rcpt(struct session *session, const struct smtp_server_event *event)
 {
     struct envelope *envelope = &session->envelope;
@@ -103,9 +95,8 @@ void session_rcpt(struct session *session, const struct smtp_server_event *event
 
     if (canonical(session, &event->addr, &address, &reply) &&
         access_rcpt(&session->access, address, &reply)) {
-        /* Named twice, delivered once. */
-        if (!has_recipient(envelope, address)) {
-            struct recipient *recipient = envelope_add(envelope, address);
+        struct recipient *recipient = envelope_add_once(envelope, address);
+        if (recipient) { /* named twice, delivered once */
             recipient->orcpt = arena_str(&envelope->arena, event->orcpt);
             recipient->notify = event->notify;
         }

@@ -182,36 +182,10 @@ static void tell_news(const struct arrival *arrival)
 
 /* ---- the new recipients ---- */
 
-/* The addresses that are there, by hash: there may be fifty thousand. */
 struct crowd {
     struct arrival *arrival;
     struct local_names names;
-    uint32_t *slots; /* index + 1 into the recipients; 0: free */
-    size_t mask;
 };
-
-static void crowd_init(struct crowd *crowd, size_t count)
-{
-    size_t size = 16;
-
-    while (size < 2 * count)
-        size *= 2;
-    crowd->slots = mem_alloc(size * sizeof(*crowd->slots));
-    crowd->mask = size - 1;
-}
-
-/* True when it was not there; its place is taken for the recipient that is added next. */
-static bool crowd_enter(struct crowd *crowd, struct str address)
-{
-    const struct envelope *envelope = &crowd->arrival->message->envelope;
-    size_t at = str_hash(address, 0) & crowd->mask;
-
-    for (; crowd->slots[at]; at = (at + 1) & crowd->mask)
-        if (str_eq(envelope->recipients[crowd->slots[at] - 1].address, address))
-            return false;
-    crowd->slots[at] = (uint32_t)envelope->recipient_count + 1;
-    return true;
-}
 
 /* RFC 3461 4.2: reports name the address as it was, in xtext. */
 static struct str orcpt_of(struct arena *arena, struct str address)
@@ -234,11 +208,10 @@ static struct str orcpt_of(struct arena *arena, struct str address)
 static struct recipient *add_recipient(struct crowd *crowd, struct str address,
                                        const struct recipient *was)
 {
-    struct recipient *added;
+    struct recipient *added = envelope_add_once(&crowd->arrival->message->envelope, address);
 
-    if (!crowd_enter(crowd, address))
+    if (!added)
         return NULL;
-    added = envelope_add(&crowd->arrival->message->envelope, address);
     added->notify = was->notify;
     added->orcpt = was->orcpt;
     return added;
@@ -280,7 +253,6 @@ void arrival_take_led(struct arrival *arrival)
 {
     const struct intake_options *options = &arrival->intake->options;
     struct envelope *envelope = &arrival->message->envelope;
-    const struct recipient *was = envelope->recipients;
     size_t count = envelope->recipient_count, in_all = 0;
     struct crowd crowd = { .arrival = arrival, .names = locals_names(arrival->locals) };
 
@@ -293,10 +265,7 @@ void arrival_take_led(struct arrival *arrival)
         arrival_refuse(arrival, 552, STATUS(5, 5, 3), "The aliases make too many recipients of it");
         return;
     }
-    crowd_init(&crowd, in_all);
-    envelope->recipients = NULL; /* the old array stays in the arena */
-    envelope->recipient_count = envelope->recipient_cap = 0;
+    const struct recipient *was = envelope_empty(envelope, &count);
     for (size_t i = 0; i < count; i++)
         take_one(&crowd, &was[i], &arrival->led[i]);
-    free(crowd.slots);
 }

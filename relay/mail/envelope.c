@@ -45,6 +45,79 @@ struct recipient *envelope_add(struct envelope *envelope, struct str address)
     return recipient;
 }
 
+/* ---- each address once ---- */
+
+#define LOOK_MAX 16 /* so many are looked through one by one */
+
+/* Where it stands, or a free place. */
+static uint32_t *place_of(const struct envelope *envelope, struct str address)
+{
+    /* Not the same for all: who sends the names must not choose where they collide. */
+    uint64_t seed = (uint64_t)(uintptr_t)envelope->places;
+    size_t mask = envelope->place_count - 1, at = str_hash(address, seed) & mask;
+
+    while (envelope->places[at] &&
+           !str_eq(envelope->recipients[envelope->places[at] - 1].address, address))
+        at = (at + 1) & mask;
+    return &envelope->places[at];
+}
+
+/* All have their place, and half of the places are free. The old table stays in the arena. */
+static void place_all(struct envelope *envelope)
+{
+    if (envelope->place_count < 2 * (envelope->recipient_count + 1)) {
+        envelope->place_count = 8 * (size_t)LOOK_MAX;
+        while (envelope->place_count < 4 * envelope->recipient_count)
+            envelope->place_count *= 2;
+        size_t size = envelope->place_count * sizeof(*envelope->places);
+        envelope->places = memset(arena_alloc(&envelope->arena, size), 0, size);
+        envelope->placed = 0;
+    }
+    for (; envelope->placed < envelope->recipient_count; envelope->placed++) {
+        struct str address = envelope->recipients[envelope->placed].address;
+        uint32_t *place = place_of(envelope, address);
+        if (!*place)
+            *place = (uint32_t)envelope->placed + 1;
+    }
+}
+
+static bool has_recipient(struct envelope *envelope, struct str address)
+{
+    if (envelope->recipient_count >= LOOK_MAX) {
+        place_all(envelope);
+        return *place_of(envelope, address) != 0;
+    }
+    for (size_t i = 0; i < envelope->recipient_count; i++) {
+        if (str_eq(envelope->recipients[i].address, address))
+            return true;
+    }
+    return false;
+}
+
+struct recipient *envelope_add_once(struct envelope *envelope, struct str address)
+{
+    return has_recipient(envelope, address) ? NULL : envelope_add(envelope, address);
+}
+
+static void forget_places(struct envelope *envelope)
+{
+    envelope->places = NULL;
+    envelope->place_count = envelope->placed = 0;
+}
+
+struct recipient *envelope_empty(struct envelope *envelope, size_t *out_count)
+{
+    struct recipient *recipients = envelope->recipients;
+
+    *out_count = envelope->recipient_count;
+    envelope->recipients = NULL;
+    envelope->recipient_count = envelope->recipient_cap = 0;
+    forget_places(envelope);
+    return recipients;
+}
+
+/* ---- copies ---- */
+
 static void copy_recipient(struct arena *arena, struct recipient *to, const struct recipient *from)
 {
     *to = *from;
@@ -76,6 +149,7 @@ void envelope_copy(struct envelope *to, const struct envelope *from)
     to->message_id = arena_str(arena, from->message_id);
     to->from_domain = arena_str(arena, from->from_domain);
     to->recipient_count = 0;
+    forget_places(to);
     reserve(to, from->recipient_count);
     for (size_t i = 0; i < from->recipient_count; i++)
         copy_recipient(arena, &to->recipients[i], &from->recipients[i]);

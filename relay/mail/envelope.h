@@ -84,11 +84,18 @@ struct envelope {
     uint64_t size_bytes;          /* head and body as stored */
     struct recipient *recipients; /* in the arena */
     size_t recipient_count, recipient_cap;
+    uint32_t *places; /* envelope_add_once: index + 1 by hash of the address; 0: free */
+    size_t place_count, placed;
 };
 
 void envelope_init(struct envelope *envelope);
 void envelope_clear(struct envelope *envelope);
 struct recipient *envelope_add(struct envelope *envelope, struct str address); /* text copied */
+/* NULL: this address is a recipient already. Of fifty thousand as quick as of one, as long
+ * as addresses do not change between calls. */
+struct recipient *envelope_add_once(struct envelope *envelope, struct str address);
+/* Hands out the recipients (they stay in the arena) and begins with none. */
+struct recipient *envelope_empty(struct envelope *envelope, size_t *out_count);
 /* A deep copy into an initialised `to`. */
 void envelope_copy(struct envelope *to, const struct envelope *from);
 const char *recipient_state_word(enum recipient_state state);

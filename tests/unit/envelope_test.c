@@ -33,6 +33,47 @@ static void recipients_grow(void **state)
     assert_int_equal(envelope.recipient_count, 0);
 }
 
+static struct recipient *add_once(struct envelope *envelope, unsigned number)
+{
+    char text[40];
+    int len = snprintf(text, sizeof(text), "r%u@example.com", number);
+
+    return envelope_add_once(envelope, str_make(text, (size_t)len));
+}
+
+static void named_twice_is_there_once(void **state)
+{
+    struct envelope envelope, copy;
+    size_t count;
+
+    (void)state;
+    envelope_init(&envelope);
+    envelope_init(&copy);
+    for (unsigned i = 0; i < 5000; i++) {
+        assert_non_null(add_once(&envelope, i));
+        assert_null(add_once(&envelope, i));
+        assert_null(add_once(&envelope, i / 2));
+    }
+    envelope_add(&envelope, STR("other@example.com")); /* without a look */
+    assert_null(envelope_add_once(&envelope, STR("other@example.com")));
+    assert_null(envelope_add_once(&envelope, STR("r4999@example.com")));
+    assert_int_equal(envelope.recipient_count, 5001);
+    assert_true(str_eq(envelope.recipients[4321].address, STR("r4321@example.com")));
+
+    envelope_copy(&copy, &envelope);
+    assert_null(add_once(&copy, 17));
+    assert_non_null(add_once(&copy, 5000));
+    assert_int_equal(copy.recipient_count, 5002);
+
+    struct recipient *was = envelope_empty(&envelope, &count);
+    assert_int_equal(count, 5001);
+    assert_int_equal(envelope.recipient_count, 0);
+    assert_non_null(envelope_add_once(&envelope, was[17].address));
+    assert_null(envelope_add_once(&envelope, was[17].address));
+    envelope_clear(&envelope);
+    envelope_clear(&copy);
+}
+
 static void a_copy_is_deep(void **state)
 {
     struct envelope one, two;
@@ -83,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recipients_grow),
+        cmocka_unit_test(named_twice_is_there_once),
         cmocka_unit_test(a_copy_is_deep),
         cmocka_unit_test(state_words),
     };
