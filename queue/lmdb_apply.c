@@ -330,6 +330,13 @@ static void add_dsn(struct lmdb *l, struct message *dsn)
     l->accepts[l->accept_count++] = (struct writer_accept){ .message = dsn };
 }
 
+/* The message was dropped meanwhile: nobody is told, and no record will name these. */
+static void remove_dsns(const struct settlement *settlement)
+{
+    for (size_t i = 0; i < settlement->dsn_count; i++)
+        body_remove(settlement->dsns[i]->body);
+}
+
 static struct part *leased_part(struct lmdb *l, const struct claim *claim)
 {
     pthread_mutex_lock(&l->lock);
@@ -365,19 +372,21 @@ static enum err settle_one(struct lmdb *l, const struct settlement *settlement, 
     envelope_init(&s.envelope);
     rc = lmdb_load(l, l->batch.txn, id, &s.envelope, &s.content, fault);
     bool is_there = rc == ERR_OK;
-    if (is_there)
+    if (is_there) {
         rc = merge_verdicts(l, &s, fault);
-    else if (rc == ERR_CORRUPT || rc == ERR_VERSION)
+    } else if (rc == ERR_CORRUPT || rc == ERR_VERSION) {
         rc = settle_corrupt(l, &s, fault->text, fault);
-    else if (rc == ERR_NOT_FOUND) /* dropped meanwhile, and its report with it */
+    } else if (rc == ERR_NOT_FOUND) {
+        remove_dsns(settlement);
         rc = ERR_OK;
+    }
     envelope_clear(&s.envelope);
     if (rc)
         return rc;
     if (s.part)
         batch_ended(l, s.part);
-    if (is_there && settlement->dsn)
-        add_dsn(l, settlement->dsn);
+    for (size_t i = 0; is_there && i < settlement->dsn_count; i++)
+        add_dsn(l, settlement->dsns[i]);
     return ERR_OK;
 }
 

@@ -127,7 +127,8 @@ struct settlement {
     struct claim *claim;      /* stays the caller's; its lease ends when done */
     struct verdict *verdicts; /* one for each of the claim's recipients */
     size_t verdict_count;
-    struct message *dsn; /* accepted in the same transaction; NULL: none is owed */
+    struct message **dsns; /* accepted in the same transaction, all or none */
+    size_t dsn_count;
 };
 
 struct store_settle {

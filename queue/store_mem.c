@@ -162,8 +162,8 @@ static void settle_one(struct store_mem *mem, const struct settlement *settlemen
         apply_verdict(envelope, entry, &settlement->verdicts[i], now_s(mem));
     end_lease(entry, settlement->claim);
     mem_entry_done(mem, entry);
-    if (settlement->dsn)
-        take(mem, settlement->dsn, false, NULL);
+    for (size_t i = 0; i < settlement->dsn_count; i++)
+        take(mem, settlement->dsns[i], false, NULL);
 }
 
 static void mem_settle(struct store *store, struct store_settle *request)

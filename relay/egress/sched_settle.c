@@ -1,8 +1,9 @@
 /*
  * sched_settle.c - what became of claims, on its way to the store.
  *
- * What finishes within one turn of the loop goes as one settlement; a report
- * that is owed is made first and goes with it. A settlement that fails is kept
+ * What finishes within one turn of the loop goes as one settlement; the reports
+ * that are owed are made first and go with it, so that none is stored without what it
+ * tells of, nor the other way round. A settlement that fails is kept
  * and tried again until the store takes it: its claims stay leased, so nothing
  * is sent twice meanwhile. One bad message must not hold the others up: a batch
  * that failed is tried again in halves.
@@ -28,7 +29,7 @@ struct settling {
     struct settled_hop *hops; /* the same */
     struct bounce_recipient *reports;
     size_t report_count;
-    struct message *dsn;
+    struct bounced bounced;
 };
 
 /* What only the hop says. */
@@ -79,8 +80,7 @@ static void settling_free(struct settling **item)
     s->lane->settling--;
     count_unsettled(s->sched, false);
     lane_ready(s->lane); /* it may be empty now */
-    if (s->dsn)
-        message_unref(&s->dsn);
+    bounced_clear(&s->bounced);
     claim_free(&s->claim);
     arena_clear(&s->arena);
     free(s);
@@ -130,9 +130,9 @@ static void tell_one(const struct settling *item, size_t i)
     hop_emit(loop_ring(loop), &hop);
 }
 
-static void tell_dsn(const struct settling *item)
+static void tell_dsn(const struct settling *item, size_t i)
 {
-    const struct message *dsn = item->dsn;
+    const struct message *dsn = item->bounced.reports[i];
     struct loop *loop = item->sched->options.loop;
     char id[MSGID_TEXT + 1];
     char text[64];
@@ -142,7 +142,7 @@ static void tell_dsn(const struct settling *item)
         .ended_us = loop_wall_us(loop),
         .weight = HOP_EVENT,
         .stage = STAGE_DSN,
-        .count = (uint32_t)item->report_count,
+        .count = item->bounced.counts[i],
         .recipient = dsn->envelope.recipients[0].address,
     };
 
@@ -156,8 +156,8 @@ static void tell(const struct settling *item)
 {
     for (size_t i = 0; i < item->claim->count; i++)
         tell_one(item, i);
-    if (item->dsn)
-        tell_dsn(item);
+    for (size_t i = 0; i < item->bounced.count; i++)
+        tell_dsn(item, i);
 }
 
 /* ---- batches ---- */
@@ -207,7 +207,8 @@ static void batch_add(struct settle_batch *batch, struct settling *item)
         .claim = item->claim,
         .verdicts = item->verdicts,
         .verdict_count = item->claim->count,
-        .dsn = item->dsn,
+        .dsns = item->bounced.reports,
+        .dsn_count = item->bounced.count,
     };
     batch->items[batch->count++] = item;
 }
@@ -240,8 +241,8 @@ static void give_up(struct settle_batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct settling *item = batch->items[i];
         store_unclaim(batch->sched->options.store, &item->claim);
-        if (item->dsn) {
-            struct body *body = body_ref(item->dsn->body);
+        for (size_t j = 0; j < item->bounced.count; j++) {
+            struct body *body = body_ref(item->bounced.reports[j]->body);
             body_discard_later(&body, loop_pool(batch->sched->options.loop));
         }
         settling_free(&item);
@@ -441,12 +442,13 @@ static void add_verdict(struct settling *item, size_t i, const struct ruling *ru
 /* ---- reports ---- */
 
 /* Nothing of ours may end without the word that is owed for it: what cannot be
- * reported now stays in the queue, is tried again, and reported then. */
-static void put_off(struct settling *item)
+ * reported now stays in the queue, is tried again, and reported then. What the reports
+ * that could be made tell of is settled with them, and not tried again. */
+static void put_off_rest(struct settling *item)
 {
     struct sched *sched = item->sched;
 
-    for (size_t i = 0; i < item->report_count; i++) {
+    for (size_t i = item->bounced.done; i < item->report_count; i++) {
         struct verdict *verdict = item->reports[i].verdict;
         verdict->warned = false;
         if (verdict->state != RECIPIENT_FAILED)
@@ -459,14 +461,13 @@ static void put_off(struct settling *item)
     }
 }
 
-static void bounced(void *arg, struct message *dsn, bool try_again)
+static void bounced(void *arg, struct bounced *take)
 {
     struct settling *item = arg;
 
     item->sched->bounces--;
-    if (try_again)
-        put_off(item);
-    item->dsn = dsn;
+    item->bounced = *take;
+    put_off_rest(item);
     send_off(item);
 }
 
@@ -479,6 +480,8 @@ static void finish(struct settling *item)
         .hostname = sched->settings->hostname,
         .pace = sched->options.pace,
         .per_hour = sched->settings->reports_per_hour,
+        .recipients_max = BOUNCE_RECIPIENTS,
+        .bytes_max = BOUNCE_BYTES,
     };
 
     if (item->report_count == 0) {

@@ -6,7 +6,7 @@
 #include "relay/base/clock.h"
 #include "relay/mail/dsn_part.h"
 
-#define PART_MAX (1u << 24) /* composing buffers; far above what recipients can fill */
+#define HEAD_MAX ((size_t)256 * 1024) /* of the original's head is returned at most */
 
 bool dsn_is_failure(enum dsn_action action)
 {
@@ -81,19 +81,34 @@ static bool is_plain(struct str s, size_t max)
     return s.len > 0 && s.len <= max;
 }
 
+/* A report about a failure counts failures, in time or not; never who got the message. */
+static bool is_counted(enum dsn_action about, enum dsn_action action)
+{
+    return dsn_is_failure(about) ? dsn_is_failure(action) : action == about;
+}
+
 static void put_subject(const struct dsn_report *report, struct buf *out)
 {
-    struct str address = report->recipients[0].recipient->address;
+    const struct dsn_options *options = report->options;
+    enum dsn_action about = dsn_main_action(report);
+    struct str address = STR_EMPTY; /* of the first that is counted */
     struct buf subject;
+    size_t count = 0;
 
+    for (size_t i = 0; i < report->count; i++)
+        if (is_counted(about, report->recipients[i].action) && count++ == 0)
+            address = report->recipients[i].recipient->address;
     buf_init(&subject, 1024);
-    buf_cstr(&subject, subject_start(dsn_main_action(report)));
-    if (report->count == 1 && is_plain(address, ADDR_MAX))
+    buf_cstr(&subject, subject_start(about));
+    if (count == 1 && is_plain(address, ADDR_MAX))
         buf_printf(&subject, " " STR_FMT, STR_ARG(address));
-    else if (report->count == 1)
+    else if (count == 1)
         buf_cstr(&subject, " one recipient");
     else
-        buf_printf(&subject, " %zu recipients", report->count);
+        buf_printf(&subject, " %zu recipients", count);
+    if (options->total > report->count) /* which of them tells them apart in a mailbox */
+        buf_printf(&subject, " (%zu to %zu of %zu)", options->before + 1,
+                   options->before + report->count, options->total);
     dsn_field(out, "Subject", buf_view(&subject));
     buf_clear(&subject);
 }
@@ -128,15 +143,17 @@ static void put_head(const struct dsn_report *report, bool has_8bit, struct buf 
 /* ---- parts -------------------------------------------------------------- */
 
 static void put_part(const struct dsn_report *report, const char *type, const char *description,
-                     struct str content, struct buf *out)
+                     const struct buf *content, struct buf *out)
 {
+    struct str text = buf_view(content);
+
     buf_printf(out, "--=_" STR_FMT "\r\n", STR_ARG(report->options->boundary));
     buf_printf(out, "Content-Type: %s\r\n", type);
     buf_printf(out, "Content-Description: %s\r\n", description);
-    buf_printf(out, "Content-Transfer-Encoding: %s\r\n\r\n",
-               str_is_ascii(content) ? "7bit" : "8bit");
-    buf_str(out, content);
-    buf_cstr(out, "\r\n"); /* belongs to the boundary that follows */
+    buf_printf(out, "Content-Transfer-Encoding: %s\r\n\r\n", str_is_ascii(text) ? "7bit" : "8bit");
+    buf_str(out, text);
+    out->overflowed |= content->overflowed; /* a part that is not whole is none */
+    buf_cstr(out, "\r\n");                  /* belongs to the boundary that follows */
 }
 
 static size_t longest_line(struct str text)
@@ -148,6 +165,16 @@ static size_t longest_line(struct str text)
         if (line.len > longest)
             longest = line.len;
     return longest;
+}
+
+/* The whole lines at its beginning that may go back. */
+static struct str head_returned(struct str head)
+{
+    size_t len = head.len < HEAD_MAX ? head.len : HEAD_MAX;
+
+    while (len > 0 && head.at[len - 1] != '\n')
+        len--;
+    return len ? str_head(head, len) : str_head(head, HEAD_MAX);
 }
 
 /* The head, each line at most 998: a longer one (which intake does not let in)
@@ -173,8 +200,8 @@ static void put_original_head(struct buf *out, struct str head)
 static bool returns_all(const struct dsn_report *report, struct str head, struct str body)
 {
     return dsn_is_failure(dsn_main_action(report)) && report->original->ret != RET_HDRS &&
-           head.len + body.len <= report->options->full_max_bytes &&
-           head.len + body.len <= PART_MAX / 2 && longest_line(body) <= 999;
+           head.len <= HEAD_MAX && head.len + body.len <= report->options->full_max_bytes &&
+           longest_line(body) <= 999;
 }
 
 static void put_original(const struct dsn_report *report, struct str head, struct str body,
@@ -184,16 +211,18 @@ static void put_original(const struct dsn_report *report, struct str head, struc
     bool is_global = !str_is_ascii(head);
     struct buf content;
 
-    buf_init(&content, PART_MAX);
-    put_original_head(&content, head);
+    buf_init(&content, out->max);
+    put_original_head(&content, head_returned(head));
     if (is_all)
         buf_str(&content, body);
     if (is_all)
-        put_part(report, is_global ? "message/global" : "message/rfc822", "Your message",
-                 buf_view(&content), out);
+        put_part(report, is_global ? "message/global" : "message/rfc822", "Your message", &content,
+                 out);
     else
         put_part(report, is_global ? "message/global-headers" : "text/rfc822-headers",
-                 "The header of your message", buf_view(&content), out);
+                 head.len > HEAD_MAX ? "The beginning of the header of your message"
+                                     : "The header of your message",
+                 &content, out);
     buf_clear(&content);
 }
 
@@ -207,10 +236,10 @@ static bool needs_global(const struct dsn_recipient *recipients, size_t count)
     return false;
 }
 
-void dsn_build(const struct dsn_options *options, const struct envelope *original,
-               struct str original_head, struct str original_body, bool has_whole_body,
-               const struct dsn_recipient *recipients, size_t count, struct buf *out_head,
-               struct buf *out_body)
+enum err dsn_build(const struct dsn_options *options, const struct envelope *original,
+                   struct str original_head, struct str original_body, bool has_whole_body,
+                   const struct dsn_recipient *recipients, size_t count, struct buf *out_head,
+                   struct buf *out_body)
 {
     struct dsn_report report = { .options = options,
                                  .original = original,
@@ -220,16 +249,18 @@ void dsn_build(const struct dsn_options *options, const struct envelope *origina
     struct buf part;
     size_t body_start = out_body->len;
 
-    buf_init(&part, PART_MAX);
+    buf_init(&part, out_body->max);
     dsn_words(&report, &part);
-    put_part(&report, "text/plain; charset=utf-8", "What happened", buf_view(&part), out_body);
+    put_part(&report, "text/plain; charset=utf-8", "What happened", &part, out_body);
     buf_reset(&part);
     dsn_status(&report, &part);
     put_part(&report,
              report.is_global ? "message/global-delivery-status" : "message/delivery-status",
-             "Delivery report", buf_view(&part), out_body);
+             "Delivery report", &part, out_body);
     buf_clear(&part);
-    put_original(&report, original_head, original_body, has_whole_body, out_body);
+    if (!options->is_brief)
+        put_original(&report, original_head, original_body, has_whole_body, out_body);
     buf_printf(out_body, "--=_" STR_FMT "--\r\n", STR_ARG(options->boundary));
     put_head(&report, !str_is_ascii(str_from(buf_view(out_body), body_start)), out_head);
+    return out_head->overflowed || out_body->overflowed ? ERR_LIMIT : ERR_OK;
 }

@@ -121,11 +121,14 @@ static void put_recipient(const struct dsn_report *report, const struct dsn_reci
     char id[MSGID_TEXT + 1];
 
     buf_cstr(out, "\r\n");
-    put_original_recipient(report, out, recipient->orcpt);
+    if (!report->options->is_brief)
+        put_original_recipient(report, out, recipient->orcpt);
     put_address(report, out, "Final-Recipient", is_ascii ? STR("rfc822") : STR("utf-8"),
                 recipient->address);
     dsn_field(out, "Action", str_of(dsn_action_word(one->action)));
     dsn_field(out, "Status", status_of(one));
+    if (report->options->is_brief)
+        return;
     if (recipient->host.len)
         put_typed(report, out, "Remote-MTA", "dns", recipient->host);
     if (recipient->said.len)

@@ -63,13 +63,15 @@ static void say_step(struct buf *out, const struct recipient *recipient)
     say_date(out, "Last tried:", recipient->tried_at);
 }
 
-static void say_recipient(struct buf *out, const struct dsn_recipient *report)
+static void say_recipient(struct buf *out, const struct dsn_recipient *report, bool is_brief)
 {
     const struct recipient *recipient = report->recipient;
     bool is_trouble = dsn_is_failure(report->action) || report->action == DSN_DELAYED;
 
     buf_cstr(out, "\r\n");
     say_text(out, "Recipient:", recipient->address);
+    if (is_brief)
+        return;
     if (is_trouble)
         say_text(out, "What happened:", recipient->cause);
     say_step(out, recipient);
@@ -91,7 +93,7 @@ static void say_group(const struct dsn_report *report, enum dsn_action action, s
             continue;
         if (is_first)
             dsn_paragraph(out, str_of(opening(action)));
-        say_recipient(out, &report->recipients[i]);
+        say_recipient(out, &report->recipients[i], report->options->is_brief);
         is_first = false;
     }
     if (!is_first)
@@ -112,6 +114,23 @@ static void say_message(const struct dsn_report *report, struct buf *out)
     }
 }
 
+static void say_share(const struct dsn_report *report, struct buf *out)
+{
+    const struct dsn_options *options = report->options;
+    struct buf words;
+
+    if (options->total <= report->count)
+        return;
+    buf_init(&words, WORDS_MAX);
+    buf_printf(&words,
+               "There is more to tell about this message than one report holds. This one is about "
+               "recipients %zu to %zu of %zu; the others stand in reports of their own.",
+               options->before + 1, options->before + report->count, options->total);
+    dsn_paragraph(out, buf_view(&words));
+    buf_cstr(out, "\r\n");
+    buf_clear(&words);
+}
+
 void dsn_words(const struct dsn_report *report, struct buf *out)
 {
     struct buf line;
@@ -123,6 +142,7 @@ void dsn_words(const struct dsn_report *report, struct buf *out)
     dsn_paragraph(out, buf_view(&line));
     buf_clear(&line);
     buf_cstr(out, "\r\n");
+    say_share(report, out);
     say_group(report, DSN_FAILED, out);
     say_group(report, DSN_EXPIRED, out);
     say_group(report, DSN_DELAYED, out);

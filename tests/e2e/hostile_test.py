@@ -397,6 +397,86 @@ def _(stack):
     no_leaks(w, target)
 
 
+# ---- reports about many recipients ----
+
+SHORT = "550 5.1.1 <%s>: Recipient address rejected: User unknown in virtual mailbox table"
+LONG = "\n".join("550-5.1.1 " + f"y{i:03d} " * 60 for i in range(10)) + "\n550 5.1.1 no such user"
+
+
+def hand_in_many(stack, w, recipients, mail=""):
+    """Over the sendmail socket, which takes more than a thousand."""
+    wire = Wire(stack, w.submit)
+    wire.ehlo()
+    wire.ask(f"MAIL FROM:<{SENDER}> {mail}", "250")
+    wire.send("".join(f"RCPT TO:<{r}> NOTIFY=SUCCESS,FAILURE\r\n" for r in recipients))
+    for _ in recipients:
+        assert wire.line().startswith("250")
+    return wire.content(b"From: a@here.test\r\nSubject: to many\r\n\r\nhello\r\n").split()[-1]
+
+
+def read_report(message):
+    """(Message-ID, Subject, {recipient: (action, status)}) of one that is whole in itself."""
+    report = email.message_from_bytes(message.content, policy=email.policy.default)
+    words, status, original = report.iter_parts()
+    assert message.sender == "" and message.recipients == [SENDER]
+    assert status.get_content_type() == "message/delivery-status" and "Subject: to many" in original.as_string()
+    first, *groups = status.get_payload()
+    assert first["Reporting-MTA"] == "dns; relay.here.test"
+    told = {g["Final-Recipient"].partition("; ")[2]: (g["Action"], g["Status"]) for g in groups}
+    listed = re.findall(r"^ {4}Recipient: +(\S+)\r?$", words.get_content(), re.M)
+    assert len(told) == len(groups) == len(listed) and set(told) == set(listed), (sorted(told)[:3], sorted(listed)[:3])
+    return report["Message-ID"], report["Subject"], first["Original-Envelope-Id"], told
+
+
+def merge(reports):
+    """Each recipient's action and status; one that stands in two reports is an error."""
+    told = {}
+    for _, _, _, some in reports:
+        assert not told.keys() & some.keys()
+        told |= some
+    return told
+
+
+@case("thousands of refused recipients: each stands in exactly one report, each report is whole and of a size that travels")
+def _(stack):
+    home = Hop(stack, HOME, PORT)
+    hop = peer(stack, {"rcpt": lambda _, to: LONG if to.startswith("bad") else SHORT % to if to.startswith("gone") else None},
+               exts=["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"])
+    w = Waypost(stack, CONF + ONCE)
+    bad = [f"gone{i}@[{hop.host}]" for i in range(1500)] + [f"bad{i}@[{hop.host}]" for i in range(4200)]
+    good = [f"good{i}@[{hop.host}]" for i in range(30)]
+    everyone = bad[:900] + good + bad[900:]
+    hand_in_many(stack, w, everyone, "ENVID=order+2B17 RET=HDRS")
+    wait_for(lambda: not w.listed(), 60, "the queue to be empty")
+    reports = [read_report(m) for m in home.messages]
+    assert all(len(m.content) < 2 << 20 for m in home.messages)
+    assert merge(reports) == {r: ("failed", "5.1.1") if not r.startswith("good") else ("relayed", "2.0.0") for r in everyone}
+    assert len({r[0] for r in reports}) == len(reports) and {r[2] for r in reports} == {"order+17"}
+    shares = sorted((int(a), int(b), int(of)) for _, subject, _, _ in reports
+                    for a, b, of in re.findall(r"^Not delivered to \d+ recipients \((\d+) to (\d+) of (\d+)\)$", subject))
+    assert len(shares) == len(reports) >= 5 and {of for *_, of in shares} == {len(everyone)}
+    assert [1] + [b + 1 for _, b, _ in shares] == [a for a, *_ in shares] + [len(everyone) + 1]
+    assert sum(int(re.search(r"\d+", r[1])[0]) for r in reports) == len(bad)
+
+
+@case("kill -9 while several reports are made: nobody is left out, nobody stands in two")
+def _(stack):
+    home = Hop(stack, HOME, PORT, script={"content": "451 4.3.0 later"})
+    hop = peer(stack, {"rcpt": lambda _, to: SHORT % to})
+    w = Waypost(stack, CONF + FAST)
+    everyone = [f"bad{i:04d}@[{hop.host}]" for i in range(4000)]
+    hand_in_many(stack, w, everyone)
+    for made in (1, 2, 4):
+        wait_for(lambda: len(list((w.data / "queue" / "bodies").iterdir())) >= made, 30, f"{made} reports")
+        w.kill()
+        w.start()
+    home.script.clear()
+    wait_for(lambda: not w.listed(), 60, "the queue to be empty")
+    reports = {r[0]: r for r in map(read_report, home.messages)}
+    assert merge(reports.values()) == {r: ("failed", "5.1.1") for r in everyone}
+    assert len(reports) == 4
+
+
 _HopSession = sys.modules["lib"]._HopSession
 _BDAT = _HopSession.do_bdat
 main()

@@ -69,9 +69,10 @@ static struct recipient *add(struct bench *bench, const char *address, enum dsn_
 
 static void build(struct bench *bench, const char *head, const char *body, bool is_whole)
 {
-    dsn_build(&bench->options, &bench->envelope, str_of(head), str_of(body), is_whole,
-              bench->recipients, bench->count, &bench->head, &bench->body);
-    assert_false(bench->head.overflowed || bench->body.overflowed);
+    assert_int_equal(dsn_build(&bench->options, &bench->envelope, str_of(head), str_of(body),
+                               is_whole, bench->recipients, bench->count, &bench->head,
+                               &bench->body),
+                     ERR_OK);
 }
 
 /* ---- structural checks -------------------------------------------------- */
@@ -304,10 +305,155 @@ static void several_recipients_are_grouped(void **state)
     add(&bench, "three@c.example", DSN_FAILED);
     build(&bench, "From: x\r\n\r\n", "", false);
     structure_is_right(&bench);
-    must_have(&bench.head, "Subject: Not delivered to 3 recipients\r\n");
+    must_have(&bench.head, "Subject: Not delivered to 2 recipients\r\n");
     assert_int_equal(times(&bench.body, "could not be delivered"), 1);
     assert_int_equal(times(&bench.body, "has not been delivered"), 1);
     must_have(&bench.body, "Final-Recipient: rfc822; three@c.example\r\n");
+    teardown(&bench);
+}
+
+static void the_subject_counts_what_it_speaks_of(void **state)
+{
+    static const struct {
+        const char *name, *subject;
+        enum dsn_action actions[4];
+        size_t count, before, total;
+    } rows[] = {
+        { "one failed of two",
+          "Not delivered to r0@c.example",
+          { DSN_FAILED, DSN_RELAYED },
+          2,
+          0,
+          0 },
+        { "the second", "Not delivered to r1@c.example", { DSN_DELIVERED, DSN_FAILED }, 2, 0, 0 },
+        { "in time or not",
+          "Not delivered to 2 recipients",
+          { DSN_EXPIRED, DSN_FAILED, DSN_DELAYED },
+          3,
+          0,
+          0 },
+        { "delays",
+          "Delayed, still trying: 2 recipients",
+          { DSN_DELAYED, DSN_DELIVERED, DSN_DELAYED },
+          3,
+          0,
+          0 },
+        { "passed on", "Passed on for r0@c.example", { DSN_RELAYED, DSN_DELIVERED }, 2, 0, 0 },
+        { "all in one", "Delivered to 2 recipients", { DSN_DELIVERED, DSN_DELIVERED }, 2, 0, 2 },
+        { "some of many",
+          "Not delivered to 2 recipients (1001 to 1003 of 2500)",
+          { DSN_FAILED, DSN_RELAYED, DSN_FAILED },
+          3,
+          1000,
+          2500 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct bench bench;
+        char want[128], address[32];
+        setup(&bench);
+        bench.options.before = rows[i].before;
+        bench.options.total = rows[i].total;
+        for (size_t j = 0; j < rows[i].count; j++) {
+            snprintf(address, sizeof(address), "r%zu@c.example", j);
+            struct recipient *added = add(&bench, address, rows[i].actions[j]);
+            added->address = arena_str(&bench.envelope.arena, str_of(address));
+        }
+        build(&bench, "From: x\r\n\r\n", "", false);
+        structure_is_right(&bench);
+        snprintf(want, sizeof(want), "Subject: %s\r\n", rows[i].subject);
+        if (!has(&bench.head, want))
+            fail_msg("%s: " STR_FMT, rows[i].name, STR_ARG(buf_view(&bench.head)));
+        if (has(&bench.body, "about recipients 1001 to 1003 of 2500;") != (rows[i].total == 2500))
+            fail_msg("%s:\n" STR_FMT, rows[i].name, STR_ARG(buf_view(&bench.body)));
+        teardown(&bench);
+    }
+}
+
+static enum err build_in(struct bench *bench, size_t head_max, size_t body_max)
+{
+    buf_clear(&bench->head);
+    buf_clear(&bench->body);
+    buf_init(&bench->head, head_max);
+    buf_init(&bench->body, body_max);
+    return dsn_build(&bench->options, &bench->envelope, STR("From: x\r\n\r\n"), STR_EMPTY, false,
+                     bench->recipients, bench->count, &bench->head, &bench->body);
+}
+
+/* Whatever does not fit, a report with a hole in it never passes for one. */
+static void what_does_not_fit_is_no_report(void **state)
+{
+    struct bench bench;
+    size_t head, body;
+
+    (void)state;
+    setup(&bench);
+    add(&bench, "one@c.example", DSN_FAILED);
+    add(&bench, "two@c.example", DSN_FAILED);
+    build(&bench, "From: x\r\n\r\n", "", false);
+    head = bench.head.len;
+    body = bench.body.len;
+    assert_int_equal(build_in(&bench, head, body), ERR_OK);
+    structure_is_right(&bench);
+    assert_int_equal(build_in(&bench, head - 1, body), ERR_LIMIT);
+    for (size_t room = 0; room < body; room++)
+        assert_int_equal(build_in(&bench, head, room), ERR_LIMIT);
+    teardown(&bench);
+}
+
+static void a_brief_one_names_all_with_their_status(void **state)
+{
+    struct bench bench;
+    size_t len;
+
+    (void)state;
+    setup(&bench);
+    bench.envelope.envid = STR("e1");
+    add(&bench, "one@c.example", DSN_FAILED);
+    add(&bench, "two@c.example", DSN_DELAYED);
+    build(&bench, "From: x\r\n\r\n", "", false);
+    len = bench.body.len;
+    bench.options.is_brief = true;
+    buf_reset(&bench.head);
+    buf_reset(&bench.body);
+    build(&bench, "From: x\r\n\r\n", "", false);
+    assert_true(bench.body.len < len / 2);
+    lines_are_safe(&bench.body);
+    must_have(&bench.body, "Recipient:      one@c.example\r\n");
+    must_have(&bench.body, "Recipient:      two@c.example\r\n");
+    must_have(&bench.body, "Original-Envelope-Id: e1\r\n");
+    must_have(&bench.body, "\r\n\r\nFinal-Recipient: rfc822; one@c.example\r\nAction: failed\r\n"
+                           "Status: 5.1.1\r\n\r\n");
+    must_have(&bench.body, "Final-Recipient: rfc822; two@c.example\r\nAction: delayed\r\n"
+                           "Status: 4.0.0\r\n\r\n");
+    must_lack(&bench.body, "550");
+    teardown(&bench);
+}
+
+static void a_very_large_head_is_cut_at_a_line(void **state)
+{
+    static const char line[] = "X-Filler: 0123456789012345678901234567890123456789\r\n";
+    size_t lines = (600U << 10) / (sizeof(line) - 1);
+    struct bench bench;
+    struct buf head;
+
+    (void)state;
+    setup(&bench);
+    add(&bench, "b@c.example", DSN_FAILED);
+    bench.options.full_max_bytes = 1 << 20;
+    buf_init(&head, 1 << 20);
+    for (size_t i = 0; i < lines; i++)
+        buf_cstr(&head, line);
+    buf_cstr(&head, "X-Last: x\r\n\r\n");
+    assert_int_equal(dsn_build(&bench.options, &bench.envelope, buf_view(&head), STR("body\r\n"),
+                               true, bench.recipients, bench.count, &bench.head, &bench.body),
+                     ERR_OK);
+    structure_is_right(&bench);
+    assert_in_range(bench.body.len, 255U << 10, 260U << 10);
+    must_have(&bench.body, "Content-Description: The beginning of the header of your message\r\n");
+    must_have(&bench.body, "0123456789\r\n\r\n--=_");
+    buf_clear(&head);
     teardown(&bench);
 }
 
@@ -427,8 +573,10 @@ static void endless_words_and_blanks_are_folded(void **state)
         recipient->cause = str_make(long_text, 20000);
         recipient->orcpt = STR("rfc822;;;");
         bench.envelope.envid = str_make(long_text, 7000);
-        dsn_build(&bench.options, &bench.envelope, str_make(long_text, 5000), STR_EMPTY, false,
-                  bench.recipients, bench.count, &bench.head, &bench.body);
+        assert_int_equal(dsn_build(&bench.options, &bench.envelope, str_make(long_text, 5000),
+                                   STR_EMPTY, false, bench.recipients, bench.count, &bench.head,
+                                   &bench.body),
+                         ERR_OK);
         structure_is_right(&bench);
         teardown(&bench);
     }
@@ -457,6 +605,10 @@ int main(void)
         cmocka_unit_test(actions),
         cmocka_unit_test(only_the_head_goes_back),
         cmocka_unit_test(several_recipients_are_grouped),
+        cmocka_unit_test(the_subject_counts_what_it_speaks_of),
+        cmocka_unit_test(what_does_not_fit_is_no_report),
+        cmocka_unit_test(a_brief_one_names_all_with_their_status),
+        cmocka_unit_test(a_very_large_head_is_cut_at_a_line),
         cmocka_unit_test(a_fault_of_ours_is_no_smtp_reply),
         cmocka_unit_test(utf8_types_only_when_needed),
         cmocka_unit_test(an_8bit_body_goes_back_as_it_is),

@@ -349,7 +349,82 @@ static void what_cannot_be_reported_now_waits_for_its_report(void **state)
     fx.backend.folder = fx.real->folder;
     virtual_run(10 * MINUTE);
     assert_int_equal(hops_of(STAGE_SETTLE, RESULT_FAILED), 1500);
-    assert_int_equal(here->messages, 1);
+    assert_int_equal(here->messages, 2);
+    assert_int_equal(health().messages, 0);
+}
+
+static unsigned folder_left;
+
+/* Each arrival asks for it once: the next ones so many times find the disk full. */
+static const char *full_soon(struct store *store)
+{
+    return folder_left && folder_left-- ? fx.real->folder(store) : no_folder(store);
+}
+
+static void what_is_reported_is_not_tried_again_when_the_disk_fills(void **state)
+{
+    struct message *message = message_new();
+    struct envelope *envelope = message_begin(message, "a@here.test");
+    struct site *here = site_add("here.test", SITE_TAKES);
+
+    (void)state;
+    site_add("there.test", SITE_REFUSES);
+    add_many(envelope, 3500); /* four reports */
+    folder_left = 2;
+    fx.backend.folder = full_soon;
+    post(message);
+    virtual_run(5 * SECOND);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_FAILED), 2000);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_LATER), 1500);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_OK), 2);
+    fx.backend.folder = fx.real->folder;
+    virtual_run(10 * MINUTE);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_FAILED), 3500);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_OK), 4);
+    assert_int_equal(here->messages, 4);
+    assert_int_equal(health().messages, 0);
+}
+
+/* They have their mail and cannot wait in the queue: smaller reports need no file. */
+static void success_is_reported_on_a_full_disk(void **state)
+{
+    struct message *message = message_new();
+    struct envelope *envelope = message_begin(message, "a@here.test");
+    struct site *here = site_add("here.test", SITE_TAKES);
+
+    (void)state;
+    site_add("there.test", SITE_TAKES);
+    add_many(envelope, 1500);
+    for (size_t i = 0; i < envelope->recipient_count; i++)
+        envelope->recipients[i].notify = NOTIFY_SUCCESS;
+    fx.backend.folder = no_folder;
+    post(message);
+    virtual_run(5 * SECOND);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_DELIVERED), 1500 + here->messages);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_LATER), 0);
+    assert_in_range(here->messages, 2, 6);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_OK), here->messages);
+    assert_int_equal(health().messages, 0);
+}
+
+static void several_reports_are_stored_with_what_they_tell_of(void **state)
+{
+    struct message *message = message_new();
+    struct envelope *envelope = message_begin(message, "a@here.test");
+    struct site *here = site_add("here.test", SITE_TAKES);
+
+    (void)state;
+    site_add("there.test", SITE_REFUSES);
+    add_many(envelope, 2500);
+    post(message);
+    fx.settle_failures = 5;
+    virtual_run(5 * SECOND);
+    assert_in_range(fx.settle_failures, 0, 4);
+    assert_int_equal(health().messages, 1); /* neither the end of it nor a report */
+    virtual_run(20 * SECOND);
+    assert_int_equal(hops_of(STAGE_SETTLE, RESULT_FAILED), 2500);
+    assert_int_equal(hops_of(STAGE_DSN, RESULT_OK), 3);
+    assert_int_equal(here->messages, 3);
     assert_int_equal(health().messages, 0);
 }
 
@@ -912,6 +987,9 @@ int main(void)
         TEST(success_is_reported_when_the_next_hop_will_not),
         TEST(one_report_speaks_of_all_recipients_of_a_claim),
         TEST(what_cannot_be_reported_now_waits_for_its_report),
+        TEST(what_is_reported_is_not_tried_again_when_the_disk_fills),
+        TEST(success_is_reported_on_a_full_disk),
+        TEST(several_reports_are_stored_with_what_they_tell_of),
         TEST(a_warning_after_four_hours_and_an_end_after_five_days),
         TEST(a_dead_place_with_many_messages_costs_one_probe_an_interval),
         TEST(mail_for_a_dead_place_is_warned_of_and_expires),

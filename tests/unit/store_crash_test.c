@@ -4,8 +4,8 @@
  * A child opens the store, works, and tells the parent through a pipe what it
  * was promised; at the given point it is gone. The parent opens the store and
  * checks that every promise was kept: acknowledged mail is whole and can be
- * claimed, what was settled is gone, a report is there instead of its message,
- * never beside it.
+ * claimed, what was settled is gone, its reports are there instead of the message,
+ * all of them, never beside it.
  */
 #include "store_rig.h"
 
@@ -13,6 +13,7 @@
 
 #define DIED 77
 #define MESSAGES 8
+#define REPORTS 3 /* of one settlement; the second has a side file */
 
 /* What may be known of one message, in this order. */
 enum promise { UNKNOWN, OFFERED, ACCEPTED, SETTLING, SETTLED };
@@ -20,23 +21,23 @@ enum promise { UNKNOWN, OFFERED, ACCEPTED, SETTLING, SETTLED };
 struct note {
     unsigned number;
     enum promise promise;
-    struct msgid id, dsn;
+    struct msgid id, dsns[REPORTS];
 };
 
 struct story {
     enum promise promise;
-    struct msgid id, dsn;
+    struct msgid id, dsns[REPORTS];
 };
 
 /* ---- the child ------------------------------------------------------------------------- */
 
 static void tell(int fd, unsigned number, enum promise promise, const struct msgid *id,
-                 const struct msgid *dsn)
+                 struct message *const *dsns)
 {
     struct note note = { .number = number, .promise = promise, .id = *id };
 
-    if (dsn)
-        note.dsn = *dsn;
+    for (size_t i = 0; dsns && i < REPORTS; i++)
+        note.dsns[i] = dsns[i]->envelope.id;
     assert_int_equal(write(fd, &note, sizeof(note)), sizeof(note));
 }
 
@@ -48,11 +49,8 @@ static void fill_body(char *out, size_t size, unsigned number)
 
 static size_t body_len(unsigned number) { return number == 2 ? 300000 : 100 + number * 9000; }
 
-static struct message *numbered_message(struct rig *rig, unsigned number)
+static void give_body(struct rig *rig, struct message *message, unsigned number)
 {
-    const char *to =
-        number % 2 ? "1@x.test direct/x.test" : "1@x.test direct/x.test,2@y.test direct/y.test";
-    struct message *message = rig_message(rig, "a@here.test", to);
     size_t len = body_len(number);
     char *bytes = mem_alloc(len + 1);
     struct fault fault;
@@ -69,19 +67,41 @@ static struct message *numbered_message(struct rig *rig, unsigned number)
     } else {
         message->body = body_of_buffer(bytes, len);
     }
+}
+
+static struct message *numbered_message(struct rig *rig, unsigned number)
+{
+    const char *to =
+        number % 2 ? "1@x.test direct/x.test" : "1@x.test direct/x.test,2@y.test direct/y.test";
+    struct message *message = rig_message(rig, "a@here.test", to);
+
+    give_body(rig, message, number);
     return message;
 }
 
-static void settle_told(struct rig *rig, int fd, unsigned number, struct claim *claim,
-                        enum recipient_state state, bool with_dsn)
+static void settle_reported(struct rig *rig, int fd, unsigned number, struct claim *claim)
 {
     struct msgid id = claim->message->envelope.id;
-    struct message *dsn = with_dsn ? rig_message(rig, "", "a@here.test direct/here.test") : NULL;
+    struct message *dsns[REPORTS];
 
-    tell(fd, number, SETTLING, &id, dsn ? &dsn->envelope.id : NULL);
-    assert_int_equal(rig_settle_dsn(rig, claim, state, NOW, dsn), ERR_OK);
-    tell(fd, number, SETTLED, &id, dsn ? &dsn->envelope.id : NULL);
-    message_unref(&dsn);
+    for (unsigned i = 0; i < REPORTS; i++) {
+        dsns[i] = rig_message(rig, "", "a@here.test direct/here.test");
+        give_body(rig, dsns[i], i + 1);
+    }
+    tell(fd, number, SETTLING, &id, dsns);
+    assert_int_equal(rig_settle_dsns(rig, claim, RECIPIENT_FAILED, NOW, dsns, REPORTS), ERR_OK);
+    tell(fd, number, SETTLED, &id, dsns);
+    for (unsigned i = 0; i < REPORTS; i++)
+        message_unref(&dsns[i]);
+}
+
+static void settle_delivered(struct rig *rig, int fd, unsigned number, struct claim *claim)
+{
+    struct msgid id = claim->message->envelope.id;
+
+    tell(fd, number, SETTLING, &id, NULL);
+    rig_settle(rig, claim, RECIPIENT_DELIVERED, NOW);
+    tell(fd, number, SETTLED, &id, NULL);
 }
 
 static void settle_all(struct rig *rig, int fd, const struct msgid *ids)
@@ -108,9 +128,9 @@ static void settle_all(struct rig *rig, int fd, const struct msgid *ids)
             claims->next = NULL;
             store_unclaim(rig->store, &claims);
         } else if (number % 3 == 0) {
-            settle_told(rig, fd, number, claims, RECIPIENT_FAILED, true);
+            settle_reported(rig, fd, number, claims);
         } else {
-            settle_told(rig, fd, number, claims, RECIPIENT_DELIVERED, false);
+            settle_delivered(rig, fd, number, claims);
         }
     }
 }
@@ -150,7 +170,7 @@ static bool run_child(struct rig *rig, unsigned die_at, struct story *stories)
     while (read(fds[0], &note, sizeof(note)) == (ssize_t)sizeof(note)) {
         stories[note.number].promise = note.promise;
         stories[note.number].id = note.id;
-        stories[note.number].dsn = note.dsn;
+        memcpy(stories[note.number].dsns, note.dsns, sizeof(note.dsns));
     }
     close(fds[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -191,10 +211,13 @@ static void check_story(struct rig *rig, unsigned number, const struct story *st
 {
     if (story->promise == UNKNOWN)
         return;
-    bool has_dsn = !msgid_is_nil(&story->dsn);
+    bool has_dsn = !msgid_is_nil(&story->dsns[0]);
     bool here = is_there(rig, story->id, (int)number);
-    bool reported = has_dsn && is_there(rig, story->dsn, -1);
+    bool reported = has_dsn && is_there(rig, story->dsns[0], 1);
 
+    for (unsigned i = 1; i < REPORTS; i++)
+        if (has_dsn && is_there(rig, story->dsns[i], (int)i + 1) != reported)
+            fail_msg("point %u: some reports of message %u without the others", point, number);
     if (story->promise == ACCEPTED && !here)
         fail_msg("point %u: message %u was acknowledged and is gone", point, number);
     if (story->promise == SETTLED && here)

@@ -203,6 +203,25 @@ static void files_without_a_record_go_at_the_start(void **state)
     rig_free(rig);
 }
 
+static void reports_on_a_dropped_one_leave_no_file(void **state)
+{
+    struct rig *rig = rig_lmdb();
+    struct message *dsns[2];
+    (void)state;
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    for (size_t i = 0; i < 2; i++)
+        dsns[i] = message_with_file(rig, 400000);
+    assert_int_equal(files_in(rig), 2);
+    rig_change(rig, STORE_DROP, all);
+    assert_int_equal(rig_settle_dsns(rig, claim, RECIPIENT_FAILED, 0, dsns, 2), ERR_OK);
+    for (size_t i = 0; i < 2; i++)
+        message_unref(&dsns[i]);
+    assert_int_equal(rig_health(rig).messages, 0);
+    assert_int_equal(files_in(rig), 0);
+    rig_free(rig);
+}
+
 static void a_refused_one_leaves_no_file(void **state)
 {
     struct rig *rig = rig_new(true);
@@ -906,6 +925,7 @@ int main(void)
         cmocka_unit_test(large_bodies_are_side_files),
         cmocka_unit_test(files_without_a_record_go_at_the_start),
         cmocka_unit_test(a_refused_one_leaves_no_file),
+        cmocka_unit_test(reports_on_a_dropped_one_leave_no_file),
         cmocka_unit_test(a_corrupt_record_stops_nobody),
         cmocka_unit_test(what_an_unreadable_one_took_is_free_when_it_is_dropped),
         cmocka_unit_test(corrupt_content_is_held),

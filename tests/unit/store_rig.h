@@ -228,13 +228,17 @@ static inline void rig_free_claims(struct claim *claims)
 }
 
 /* All recipients of the claim alike; frees the claim. */
-static inline enum err rig_settle_dsn(struct rig *rig, struct claim *claim,
-                                      enum recipient_state state, int64_t due_at,
-                                      struct message *dsn)
+static inline enum err rig_settle_dsns(struct rig *rig, struct claim *claim,
+                                       enum recipient_state state, int64_t due_at,
+                                       struct message **dsns, size_t dsn_count)
 {
     struct verdict *verdicts = mem_alloc(claim->count * sizeof(*verdicts));
     struct settlement settlement = {
-        .claim = claim, .verdicts = verdicts, .verdict_count = claim->count, .dsn = dsn
+        .claim = claim,
+        .verdicts = verdicts,
+        .verdict_count = claim->count,
+        .dsns = dsns,
+        .dsn_count = dsn_count,
     };
     struct store_settle settle = { .request = rig_request(rig),
                                    .settlements = &settlement,
@@ -255,6 +259,13 @@ static inline enum err rig_settle_dsn(struct rig *rig, struct claim *claim,
     free(verdicts);
     claim_free(&claim);
     return settle.request.err;
+}
+
+static inline enum err rig_settle_dsn(struct rig *rig, struct claim *claim,
+                                      enum recipient_state state, int64_t due_at,
+                                      struct message *dsn)
+{
+    return rig_settle_dsns(rig, claim, state, due_at, &dsn, dsn ? 1 : 0);
 }
 
 static inline void rig_settle(struct rig *rig, struct claim *claim, enum recipient_state state,

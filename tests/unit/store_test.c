@@ -213,6 +213,25 @@ static void a_settle_brings_its_report(struct rig *rig)
     rig_settle(rig, claim, RECIPIENT_DELIVERED, 0);
 }
 
+static void a_settle_brings_all_its_reports(struct rig *rig)
+{
+    struct msgid id = rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    struct message *dsns[3];
+
+    for (size_t i = 0; i < 3; i++)
+        dsns[i] = rig_message(rig, "", "a@here.test direct/here.test");
+    assert_int_equal(rig_settle_dsns(rig, claim, RECIPIENT_FAILED, 0, dsns, 3), ERR_OK);
+    assert_null(rig_get(rig, id));
+    for (size_t i = 0; i < 3; i++) {
+        struct message *found = rig_get(rig, dsns[i]->envelope.id);
+        assert_non_null(found);
+        message_unref(&found);
+        message_unref(&dsns[i]);
+    }
+    assert_int_equal(rig_health(rig).messages, 3);
+}
+
 /* ---- fairness ------------------------------------------------------------------------ */
 
 static void a_newsletter_does_not_hold_up_others(struct rig *rig)
@@ -842,6 +861,7 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(one_claim_settled_in_parts)                                                                  \
     X(a_thousand_recipients_in_one_message)                                                        \
     X(a_settle_brings_its_report)                                                                  \
+    X(a_settle_brings_all_its_reports)                                                             \
     X(a_newsletter_does_not_hold_up_others)                                                        \
     X(senders_are_grouped)                                                                         \
     X(old_and_new_mail_both_move)                                                                  \
