@@ -19,8 +19,8 @@ struct page {
     size_t count, at, max;
     struct msgid reached;
     bool is_last;
-    uint64_t recipients, messages, examined;
-    bool has_unreadable;             /* dropped */
+    bool has_unreadable; /* dropped */
+    uint64_t recipients, leased, messages, examined;
     bool is_changed[LMDB_PAGE_IDLE]; /* of ids */
 };
 
@@ -162,9 +162,10 @@ static uint64_t readdress_recipients(struct lmdb *l, const struct store_change *
     return changed;
 }
 
-static uint64_t change_recipients(struct lmdb *l, const struct store_change *change,
-                                  struct envelope *envelope, const bool *is_leased, bool *is_dirty)
+static uint64_t change_recipients(struct lmdb *l, struct page *page, struct envelope *envelope,
+                                  const bool *is_leased, bool *is_dirty)
 {
+    const struct store_change *change = page->change;
     uint64_t changed = 0;
 
     if (change->kind == STORE_READDRESS)
@@ -176,6 +177,7 @@ static uint64_t change_recipients(struct lmdb *l, const struct store_change *cha
             continue;
         r->lane = arena_str(&envelope->arena, r->lane);
         is_dirty[i / RECORD_SLICE] = true;
+        page->leased += is_leased[i];
         changed++;
     }
     return changed;
@@ -225,7 +227,7 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     uint64_t content_len = content->head_len + content->body_len;
     int64_t cost_before = (int64_t)rules_cost(envelope, content_len);
     batch_count(l, envelope, -1);
-    uint64_t changed = change_recipients(l, page->change, envelope, is_leased, is_dirty);
+    uint64_t changed = change_recipients(l, page, envelope, is_leased, is_dirty);
     batch_count(l, envelope, 1);
     if (changed == 0)
         return ERR_OK; /* it stays where it is, in memory too */
@@ -352,6 +354,7 @@ static void tell_page(struct store_change *change, const struct page *page)
         if (page->is_changed[i])
             change->ids[told++] = page->ids[i];
     change->recipients += page->recipients;
+    change->leased += page->leased;
     change->examined += page->examined;
     change->messages += page->messages;
 }

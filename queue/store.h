@@ -184,6 +184,7 @@ struct store_change {
     struct msgid *ids;   /* out: the first of them, as many as fit into the caller's array */
     size_t ids_max;      /* 0: nobody asks */
     uint64_t recipients; /* out: how many were changed */
+    uint64_t leased;     /* out: those of them that are being attempted; the attempt goes on */
     uint64_t messages;   /* out */
     uint64_t examined;   /* out: records that were read to find them */
 };

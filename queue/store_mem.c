@@ -213,6 +213,7 @@ static bool change_recipient(struct store_mem *mem, struct store_change *request
     if (!rules_change(request, envelope, r, entry->leased[i], now_s(mem), lane))
         return false;
     r->lane = arena_str(&envelope->arena, r->lane);
+    request->leased += entry->leased[i];
     entry->retry[i] = request->kind == STORE_RETRY && entry->leased[i];
     return true;
 }

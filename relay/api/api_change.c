@@ -36,6 +36,7 @@ static void tell_counts(struct changing *changing)
 
     json_object_set_new(json, "messages", json_integer((json_int_t)changing->change.messages));
     json_object_set_new(json, "recipients", json_integer((json_int_t)changing->change.recipients));
+    json_object_set_new(json, "under_way", json_integer((json_int_t)changing->change.leased));
     call_json(changing->call, MHD_HTTP_OK, json);
 }
 

@@ -195,7 +195,7 @@ static int run_show(struct queue_source *source, struct queue_wish *wish)
 /* ---- changes ---- */
 
 struct counts {
-    uint64_t messages, recipients;
+    uint64_t messages, recipients, under_way;
 };
 
 static int change_once(struct queue_source *source, const struct queue_wish *wish, const char *path,
@@ -211,6 +211,7 @@ static int change_once(struct queue_source *source, const struct queue_wish *wis
         return cmd_fail(cmd_code(rc), "queue %s: %s", wish->verb, fault.text);
     counts->messages += show_number(json, "messages");
     counts->recipients += show_number(json, "recipients");
+    counts->under_way += show_number(json, "under_way");
     json_decref(json);
     return EX_OK;
 }
@@ -245,13 +246,17 @@ static int change(struct queue_source *source, const struct queue_wish *wish, co
 
 static void say_counts(const struct queue_wish *wish, const char *done, const struct counts *counts)
 {
-    unsigned long long m = counts->messages, r = counts->recipients;
+    unsigned long long m = counts->messages, r = counts->recipients, u = counts->under_way;
 
-    if (wish->json)
-        (void)printf("{\"messages\":%llu,\"recipients\":%llu}\n", m, r);
-    else
-        (void)printf("%s: %llu recipient%s of %llu message%s\n", done, r, r == 1 ? "" : "s", m,
-                     m == 1 ? "" : "s");
+    if (wish->json) {
+        (void)printf("{\"messages\":%llu,\"recipients\":%llu,\"under_way\":%llu}\n", m, r, u);
+        return;
+    }
+    (void)printf("%s: %llu recipient%s of %llu message%s\n", done, r, r == 1 ? "" : "s", m,
+                 m == 1 ? "" : "s");
+    if (u > 0)
+        (void)printf("%llu of them %s being sent just now: that attempt goes on, and may deliver\n",
+                     u, u == 1 ? "is" : "are");
 }
 
 static int run_change(struct queue_source *source, struct queue_wish *wish)

@@ -99,7 +99,7 @@ def _(stack):
     w, hop, second, handles = waiting(stack)
     hop.script.clear(), second.script.clear()
     counts = json.loads(w.cli("queue", "hold", "--sender", "odd.test", "--json").stdout)
-    assert counts == {"messages": 2, "recipients": 4}, counts
+    assert counts == {"messages": 2, "recipients": 4, "under_way": 0}, counts
     assert {m["id"] for m in w.listed("state=held")} == {handles[1], handles[3]}
     assert "held" in w.cli("queue", "list", "--state", "held").stdout
     w.cli("queue", "retry", handles[0])
@@ -152,6 +152,28 @@ def _(stack):
     for handle, words in zip(handles, ("drop id=", "drop recipient=r1@one.test", "drop all=1")):
         told = wait_for(lambda h=handle: [x for x in w.trace(h) if x["stage"] == "operator"], what="the trace to tell it")
         assert len(told) == 1 and told[0]["text"].startswith(words), told
+
+
+@case("hold and drop of what is being sent say that the attempt goes on")
+def _(stack):
+    asked, go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def content(session, argument):
+        asked.release()
+        assert go.acquire(timeout=60)
+
+    hop = Hop(stack, script={"content": content})
+    w = Waypost(stack, smart(hop))
+    for verb, done in (("drop", "dropped"), ("hold", "held")):
+        handle = w.send("a@here.test", "b@one.test", mail())
+        assert asked.acquire(timeout=60)
+        said = w.cli("queue", verb, handle).stdout.splitlines()
+        assert said == [f"{done}: 1 recipient of 1 message",
+                        "1 of them is being sent just now: that attempt goes on, and may deliver"], said
+        go.release()
+        w.settled(handle, result="delivered")
+        wait_for(lambda: not w.listed(), what="the queue to be empty")
+    assert len(hop.messages) == 2
 
 
 @case("reroute moves mail to where it belongs now")

@@ -453,7 +453,8 @@ static void change_and_flush(void **state)
         put(bench, i, "a@here.test", "b@b.test", i == 4 ? "direct/c.test" : "direct/b.test", 100,
             id);
     bench_start(bench, &options);
-    EXPECT(bench, "POST", "/v1/queue/hold?lane=b.test", 200, "{\"messages\":3,\"recipients\":3}");
+    EXPECT(bench, "POST", "/v1/queue/hold?lane=b.test", 200,
+           "{\"messages\":3,\"recipients\":3,\"under_way\":0}");
     EXPECT(bench, "GET", "/v1/queue?state=held", 200, "held-since");
     EXPECT(bench, "POST", "/v1/queue/release?sender=here.test", 200, "\"recipients\":3");
     EXPECT(bench, "POST", "/v1/queue/reroute?lane=b.test", 200, "\"recipients\":3");

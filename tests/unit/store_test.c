@@ -345,6 +345,20 @@ static void dropped_mail_is_gone(struct rig *rig)
     assert_int_equal(rig_health(rig).queued_bytes, 0);
 }
 
+static void what_is_being_sent_is_said_to_be(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", TO);
+    struct claim *claims = rig_claim(rig, LANE, 9);
+    rig_put(rig, "a@here.test", TO);
+    struct store_change change = rig_change(rig, STORE_HOLD, all);
+    assert_int_equal(change.recipients, 2);
+    assert_int_equal(change.leased, 1);
+    rig_settle(rig, claims, RECIPIENT_DELIVERED, 0);
+    change = rig_change(rig, STORE_DROP, all);
+    assert_int_equal(change.recipients, 1);
+    assert_int_equal(change.leased, 0);
+}
+
 static void dropping_one_recipient_keeps_the_others(struct rig *rig)
 {
     struct msgid id = rig_put(rig, "a@here.test", "1@x.test direct/x.test,2@y.test direct/y.test");
@@ -868,6 +882,7 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(held_mail_stays_until_released)                                                              \
     X(retry_makes_it_due)                                                                          \
     X(dropped_mail_is_gone)                                                                        \
+    X(what_is_being_sent_is_said_to_be)                                                            \
     X(dropping_one_recipient_keeps_the_others)                                                     \
     X(rerouted_mail_is_in_its_new_lane)                                                            \
     X(held_names_become_what_they_lead_to)                                                         \
