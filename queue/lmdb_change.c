@@ -302,7 +302,7 @@ static bool begin_change(struct lmdb *l, const struct store_change *change)
     if (!msgid_is_nil(&l->change_last))
         return true;
     if (change->kind == STORE_REROUTE && change->routes) {
-        if (change->routes == l->state.routes)
+        if (change->routes == l->state.routes && !change->routes_in_doubt)
             return false;
         l->state.routes = 0; /* written with the first that is moved */
     }

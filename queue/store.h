@@ -148,7 +148,9 @@ struct store_filter {
     int64_t newer_than; /* arrived after */
     bool any_state;     /* false: `state` counts */
     enum recipient_state state;
-    bool deferred_only; /* attempted at least once and queued */
+    bool deferred_only;          /* attempted at least once and queued */
+    const struct str *of_routes; /* in a lane of one of these */
+    size_t of_route_count;
 };
 
 enum store_change_kind {
@@ -156,7 +158,7 @@ enum store_change_kind {
     STORE_RELEASE, /* due now */
     STORE_RETRY,   /* due now; leased ones once they are settled as `later` */
     STORE_DROP,    /* no DSN */
-    STORE_REROUTE, /* lane_of() says where it belongs now */
+    STORE_REROUTE, /* lane_of() says where it belongs now; due there now, unless leased */
     /* Local names that were held because they led nowhere (stage EXPAND): become the
      * recipients that they lead to now, due now. Those that still lead nowhere stay. */
     STORE_READDRESS,
@@ -181,12 +183,13 @@ struct store_change {
     /* REROUTE of everything: a name for these routes. When all was moved by the same
      * before, and nothing by others since, nothing is read. 0: has no name. */
     uint64_t routes;
-    struct msgid *ids;   /* out: the first of them, as many as fit into the caller's array */
-    size_t ids_max;      /* 0: nobody asks */
-    uint64_t recipients; /* out: how many were changed */
-    uint64_t leased;     /* out: those of them that are being attempted; the attempt goes on */
-    uint64_t messages;   /* out */
-    uint64_t examined;   /* out: records that were read to find them */
+    bool routes_in_doubt; /* some mail is not where they would have it: all is read */
+    struct msgid *ids;    /* out: the first of them, as many as fit into the caller's array */
+    size_t ids_max;       /* 0: nobody asks */
+    uint64_t recipients;  /* out: how many were changed */
+    uint64_t leased;      /* out: those of them that are being attempted; the attempt goes on */
+    uint64_t messages;    /* out */
+    uint64_t examined;    /* out: records that were read to find them */
 };
 
 /* A page of the queue, oldest first. Leased ones are listed too. */

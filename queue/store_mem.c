@@ -263,7 +263,7 @@ static void mem_change(struct store *store, struct store_change *request)
     struct store_mem *mem = mem_of(store);
 
     pthread_mutex_lock(&mem->lock);
-    bool is_done = request->routes && request->routes == mem->routes;
+    bool is_done = request->routes && request->routes == mem->routes && !request->routes_in_doubt;
     if (request->routes)
         mem->routes = request->routes;
     for (struct mem_entry *entry = mem->first, *next; entry && !is_done; entry = next) {

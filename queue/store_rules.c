@@ -81,6 +81,16 @@ bool rules_message_matches(const struct store_filter *filter, const struct envel
     return filter->sender.len == 0 || addr_matches(envelope->sender, filter->sender);
 }
 
+static bool is_of_routes(const struct store_filter *filter, struct str lane)
+{
+    struct str name = lane_route_name(lane);
+
+    for (size_t i = 0; i < filter->of_route_count; i++)
+        if (str_eq(filter->of_routes[i], name))
+            return true;
+    return filter->of_route_count == 0;
+}
+
 static bool is_open(const struct recipient *recipient)
 {
     return recipient->state == RECIPIENT_QUEUED || recipient->state == RECIPIENT_HELD;
@@ -96,6 +106,8 @@ bool rules_recipient_matches(const struct store_filter *filter, const struct rec
         return false;
     /* A finished one is in its record only, and waits in no lane any more. */
     if (filter->lane.len && filter->any_state && !is_open(recipient))
+        return false;
+    if (!is_of_routes(filter, recipient->lane))
         return false;
     return filter->recipient.len == 0 || addr_matches(recipient->address, filter->recipient);
 }
@@ -129,18 +141,7 @@ bool rules_is_by_id(const struct store_filter *filter)
 {
     return !msgid_is_nil(&filter->id) && filter->lane.len == 0 && filter->sender.len == 0 &&
            filter->recipient.len == 0 && filter->user.len == 0 && !filter->older_than &&
-           !filter->newer_than && !filter->deferred_only;
-}
-
-static bool move_lane(const struct store_change *change, const struct envelope *envelope,
-                      struct recipient *recipient, char lane[LANE_MAX])
-{
-    lane[0] = '\0';
-    change->reroute(change->arg, envelope, recipient, lane);
-    if (!lane[0] || str_eq(str_of(lane), recipient->lane))
-        return false;
-    recipient->lane = str_of(lane);
-    return true;
+           !filter->newer_than && !filter->deferred_only && !filter->of_route_count;
 }
 
 static bool bring_forward(struct recipient *recipient, bool leased, int64_t now_s)
@@ -150,6 +151,20 @@ static bool bring_forward(struct recipient *recipient, bool leased, int64_t now_
     if (recipient->due_at <= now_s)
         return false;
     recipient->due_at = now_s;
+    return true;
+}
+
+/* What was to be waited for on the old way says nothing of the new one. */
+static bool move_lane(const struct store_change *change, const struct envelope *envelope,
+                      struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX])
+{
+    lane[0] = '\0';
+    change->reroute(change->arg, envelope, recipient, lane);
+    if (!lane[0] || str_eq(str_of(lane), recipient->lane))
+        return false;
+    recipient->lane = str_of(lane);
+    if (recipient->state == RECIPIENT_QUEUED)
+        (void)bring_forward(recipient, leased, now_s);
     return true;
 }
 
@@ -185,7 +200,7 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
         drop(recipient);
         return true;
     case STORE_REROUTE:
-        return move_lane(change, envelope, recipient, lane);
+        return move_lane(change, envelope, recipient, leased, now_s, lane);
     case STORE_READDRESS:
         break; /* rules_readdress does it: there may be more recipients afterwards */
     }

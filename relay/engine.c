@@ -255,6 +255,14 @@ static void drain_is_over(void *arg)
     engine->is_aborting = true;
 }
 
+static void stop_chores(struct engine *engine)
+{
+    chore_stop(&engine->move);
+    chore_stop(&engine->wake);
+    chore_stop(&engine->expand);
+    chore_stop(&engine->forward);
+}
+
 void engine_stop(struct engine *engine)
 {
     if (engine->is_stopping) {
@@ -264,6 +272,7 @@ void engine_stop(struct engine *engine)
     engine->is_stopping = true;
     engine_watch_stop(engine);
     engine_certificate_stop(engine);
+    stop_chores(engine);
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("stopping"), STR_EMPTY);
     if (engine->options.stopping)
         engine->options.stopping(engine->options.arg);
@@ -412,8 +421,8 @@ static enum err run(struct engine *engine, struct fault *fault)
     engine_certificate_in_force(engine);
     engine_watch_wake(engine);
     engine_dropbox_start(engine);
-    engine_move_mail(engine); /* the routes may have changed while we were not running */
-    engine_expand_held(engine);
+    chore_ask(&engine->move); /* the routes may have changed while we were not running */
+    chore_ask(&engine->expand);
     engine_rest();
     loop_run(engine->loops[0].loop);
     join_threads(engine);
@@ -450,6 +459,7 @@ static void engine_clear(struct engine *engine)
 {
     await_letters(engine);
     engine_reload_free(engine);
+    engine_move_free(engine);
     if (engine->api)
         api_free(&engine->api);
     /* Loop 0 last: what is being gathered for the API goes from loop to loop and ends there. */
@@ -495,6 +505,10 @@ enum err engine_serve(const struct engine_options *options, struct fault *fault)
     engine->options.conf = conf_ref(options->conf);
     engine_raise_descriptors();
     engine->loop_count = engine_fit_loops(options->conf);
+    chore_init(&engine->move, engine, &engine_move_kind);
+    chore_init(&engine->wake, engine, &engine_wake_kind);
+    chore_init(&engine->expand, engine, &engine_expand_kind);
+    chore_init(&engine->forward, engine, &engine_forward_kind);
     rc = bind_all(engine, fault);
     if (!rc)
         rc = engine_become_user(options->conf, fault);

@@ -15,12 +15,12 @@ struct told_name {
 };
 
 struct expanding {
-    struct store_change change;
-    struct engine *engine;
+    struct chore_run run;
     struct setup *setup;
     struct arena arena; /* of what is told */
     struct told_name told[TOLD_MAX];
     size_t told_count;
+    struct msgid changed[TOLD_MAX]; /* on disk; by id, as those told */
 };
 
 static void keep_words(struct expanding *expanding, const struct msgid *id, struct str address,
@@ -47,9 +47,9 @@ static size_t readdress(void *arg, const struct envelope *envelope,
     return count;
 }
 
-static void tell_one(const struct expanding *expanding, const struct told_name *told)
+static void tell_one(const struct engine *engine, const struct told_name *told)
 {
-    int64_t now = loop_wall_us(expanding->engine->loops[0].loop);
+    int64_t now = loop_wall_us(engine->loops[0].loop);
     struct hop hop = { .id = told->id,
                        .began_us = now,
                        .ended_us = now,
@@ -58,44 +58,60 @@ static void tell_one(const struct expanding *expanding, const struct told_name *
                        .recipient = told->address,
                        .text = told->words };
 
-    hop_emit(expanding->engine->loops[0].ring, &hop);
+    hop_emit(engine->loops[0].ring, &hop);
 }
 
-static void expanded(struct store_request *request)
+/* What was found for a page that could not be written is found again. */
+static void tell_changed(const struct engine *engine, const struct expanding *expanding)
 {
-    struct store_change *change = container_of(request, struct store_change, request);
-    struct expanding *expanding = container_of(change, struct expanding, change);
-    struct engine *engine = expanding->engine;
+    uint64_t count = expanding->run.change.messages, at = 0;
 
-    if (request->err)
-        engine_say(engine, STAGE_ALARM, HOP_ALARM,
-                   STR("held mail for local names could not be looked through"),
-                   str_of(request->fault.text));
-    for (size_t i = 0; i < expanding->told_count; i++)
-        tell_one(expanding, &expanding->told[i]);
+    if (count > TOLD_MAX)
+        count = TOLD_MAX;
+    for (size_t i = 0; i < expanding->told_count; i++) {
+        const struct told_name *told = &expanding->told[i];
+        while (at < count && msgid_cmp(&expanding->changed[at], &told->id) < 0)
+            at++;
+        if (at < count && msgid_cmp(&expanding->changed[at], &told->id) == 0)
+            tell_one(engine, told);
+    }
+}
+
+static void expanded(struct engine *engine, struct chore_run *run)
+{
+    struct expanding *expanding = container_of(run, struct expanding, run);
+
+    tell_changed(engine, expanding);
     setup_unref(&expanding->setup);
     arena_clear(&expanding->arena);
     free(expanding);
 }
 
-void engine_expand_held(struct engine *engine)
+static struct chore_run *expand(struct engine *engine)
 {
     struct expanding *expanding;
     struct store_health health;
 
     store_health(engine->store, &health);
     if (health.recipients_held == 0)
-        return;
+        return NULL;
     expanding = mem_alloc(sizeof(*expanding));
-    expanding->engine = engine;
     expanding->setup = setup_ref(engine->setup);
     arena_init(&expanding->arena);
-    expanding->change = (struct store_change){
-        .request = { .reply_to = loop_mailbox(engine->loops[0].loop), .done = expanded },
+    expanding->run.change = (struct store_change){
         .kind = STORE_READDRESS,
         .filter = { .state = RECIPIENT_HELD },
         .readdress = readdress,
         .arg = expanding,
+        .ids = expanding->changed,
+        .ids_max = TOLD_MAX,
     };
-    store_change(engine->store, &expanding->change);
+    return &expanding->run;
 }
+
+const struct chore_kind engine_expand_kind = {
+    .failed = "held mail for local names could not be looked through; it is tried again",
+    .over = "held mail for local names was looked through",
+    .make = expand,
+    .done = expanded,
+};

@@ -13,6 +13,7 @@
 #include "relay/base/log.h"
 #include "relay/base/stuck.h"
 #include "relay/engine.h"
+#include "relay/engine_chore.h"
 #include "relay/ingress/dropbox.h"
 #include "relay/ingress/session.h"
 #include "relay/setup.h"
@@ -124,7 +125,11 @@ struct engine {
     struct reload *reload;   /* one under way */
     unsigned loops_applying; /* that have not followed it yet */
     bool reload_again;
-    bool mail_to_move; /* once all loops follow it */
+    struct chore move, wake, expand, forward;
+    bool mail_to_move;  /* once all loops follow it */
+    bool move_in_doubt; /* mail is where the rules in force would not have it */
+    char **wake_routes; /* whose mail is to be tried once; owned */
+    size_t wake_count;
 };
 
 /* engine_socket.c: binding, before privileges are given up */
@@ -172,13 +177,23 @@ void engine_pass_due(void *own, const char *lane, int64_t due_at);
 
 /* engine_reload.c */
 void engine_reload(struct engine *engine);
-/* What waits under other rules moves to the lanes that the ones in force give. */
-void engine_move_mail(struct engine *engine);
-/* engine_expand.c: local names that are held because they led nowhere, tried again */
-void engine_expand_held(struct engine *engine);
 /* What works, but not for long or not for all, by alarm. */
 void engine_say_problems(struct engine *engine);
 void engine_reload_free(struct engine *engine); /* the one under way, if any */
+
+/* engine_move.c: what waits moves to the lanes that the rules in force give (engine->move),
+ * and is tried where a next hop is reached another way than before (engine->wake) */
+extern const struct chore_kind engine_move_kind, engine_wake_kind;
+/* A reload: what there will be to do for mail that waits... */
+void engine_move_compare(struct engine *engine, const struct setup *before,
+                         const struct setup *now);
+void engine_move_followed(struct engine *engine); /* ...once all loops follow it */
+void engine_move_free(struct engine *engine);
+/* From loop `own`: mail is due in a lane whose route is gone. */
+void engine_lane_lost(void *own);
+
+/* engine_expand.c: local names that are held because they led nowhere, tried again */
+extern const struct chore_kind engine_expand_kind;
 
 /* engine_certificate.c; on loop 0's thread */
 void engine_certificate_in_force(struct engine *engine); /* at the start, after a reload */
@@ -189,7 +204,8 @@ void engine_certificate_stop(struct engine *engine);
 void engine_stuck_look(struct engine *engine);
 
 /* engine_watch.c: the machine under us */
-void engine_watch_wake(struct engine *engine); /* any thread: somebody is here, or mail */
+extern const struct chore_kind engine_forward_kind; /* the clock was set back */
+void engine_watch_wake(struct engine *engine);      /* any thread: somebody is here, or mail */
 void engine_watch_stop(struct engine *engine);
 /* For mail on its way in, and for mail just taken: bytes each. */
 size_t engine_memory_share(const struct engine *engine);

@@ -16,8 +16,7 @@ struct retired {
 static void expand_held(struct engine_loop *first, void *arg)
 {
     (void)arg;
-    if (!first->engine->is_stopping)
-        engine_expand_held(first->engine);
+    chore_ask(&first->engine->expand);
 }
 
 /* On any loop: what waits for an address may have one now. */
@@ -298,6 +297,8 @@ enum err engine_loop_start(struct engine_loop *own, struct fault *fault)
         .pace = &engine->reports,
         .pass = engine->loop_count > 1 ? engine_pass_due : NULL,
         .pass_arg = own,
+        .lost = engine_lane_lost,
+        .lost_arg = own,
     };
     own->sched = sched_new(&sched, &setup->sched);
     rc = apply_listens(own, setup, fault);

@@ -64,12 +64,8 @@ static void applied(struct engine_loop *first, void *arg)
     if (--engine->loops_applying > 0)
         return;
     engine_say(engine, STAGE_SERVICE, HOP_EVENT, STR("reloaded"), STR_EMPTY);
-    /* No loop gives old lanes any more. */
-    if (engine->mail_to_move && !engine->is_stopping)
-        engine_move_mail(engine);
-    engine->mail_to_move = false;
-    if (!engine->is_stopping)
-        engine_expand_held(engine);
+    engine_move_followed(engine); /* no loop gives old lanes any more */
+    chore_ask(&engine->expand);
     reload_over(engine);
 }
 
@@ -98,90 +94,6 @@ static enum err bind_new(struct engine *engine, const struct setup *setup, struc
     if (rc) /* those before it: nobody would serve who calls there */
         engine_sockets_prune(engine, engine->setup->conf);
     return rc;
-}
-
-struct reroute_all {
-    struct store_change change;
-    struct setup *setup;
-};
-
-static void reroute_one(void *arg, const struct envelope *envelope,
-                        const struct recipient *recipient, char out_lane[LANE_MAX])
-{
-    struct reroute_all *all = arg;
-
-    setup_lane(all->setup, envelope, recipient, out_lane);
-}
-
-static void rerouted(struct store_request *request)
-{
-    struct store_change *change = container_of(request, struct store_change, request);
-    struct reroute_all *all = container_of(change, struct reroute_all, change);
-
-    setup_unref(&all->setup);
-    free(all);
-}
-
-static bool same_list(const struct str *a, size_t a_count, const struct str *b, size_t b_count)
-{
-    if (a_count != b_count)
-        return false;
-    for (size_t i = 0; i < a_count; i++)
-        if (!str_eq(a[i], b[i]))
-            return false;
-    return true;
-}
-
-static bool routes_changed(const struct setup *before, const struct setup *now)
-{
-    if (before->lane_route_count != now->lane_route_count)
-        return true;
-    for (size_t i = 0; i < now->lane_route_count; i++) {
-        const struct lane_route *a = &before->lane_routes[i], *b = &now->lane_routes[i];
-        if (!str_eq(a->name, b->name) || a->is_smarthost != b->is_smarthost ||
-            !same_list(a->match, a->match_count, b->match, b->match_count) ||
-            !same_list(a->match_sender, a->match_sender_count, b->match_sender,
-                       b->match_sender_count))
-            return true;
-    }
-    return false;
-}
-
-static uint64_t add_list(uint64_t name, const struct str *list, size_t count)
-{
-    name = name * 31 + count;
-    for (size_t i = 0; i < count; i++)
-        name = str_hash(list[i], name);
-    return name;
-}
-
-/* The same for all routes that routes_changed() finds alike. Never 0. */
-static uint64_t name_of_routes(const struct setup *setup)
-{
-    uint64_t name = setup->lane_route_count + 1;
-
-    for (size_t i = 0; i < setup->lane_route_count; i++) {
-        const struct lane_route *route = &setup->lane_routes[i];
-        name = str_hash(route->name, name) * 2 + route->is_smarthost;
-        name = add_list(name, route->match, route->match_count);
-        name = add_list(name, route->match_sender, route->match_sender_count);
-    }
-    return name ? name : 1;
-}
-
-void engine_move_mail(struct engine *engine)
-{
-    struct reroute_all *all = mem_alloc(sizeof(*all));
-
-    all->setup = setup_ref(engine->setup);
-    all->change.kind = STORE_REROUTE;
-    all->change.filter.any_state = true;
-    all->change.routes = name_of_routes(all->setup);
-    all->change.reroute = reroute_one;
-    all->change.arg = all;
-    all->change.request.reply_to = loop_mailbox(engine->loops[0].loop);
-    all->change.request.done = rerouted;
-    store_change(engine->store, &all->change);
 }
 
 void engine_say_problems(struct engine *engine)
@@ -244,7 +156,7 @@ static void put_in_force(struct engine *engine, struct setup *setup)
     engine_fit_caps(engine, setup);
     tracelog_set(engine->tracelog, conf->queue.trace_size, conf->queue.trace_age_s);
     engine_sockets_prune(engine, conf);
-    engine->mail_to_move = routes_changed(before, setup);
+    engine_move_compare(engine, before, setup);
     pthread_mutex_lock(&engine->lock);
     engine->setup = setup;
     pthread_mutex_unlock(&engine->lock);

@@ -25,24 +25,32 @@ static void clock_was_set(struct engine_loop *own, void *arg)
         sched_clock_set(own->sched);
 }
 
-static void brought_forward(struct store_request *request)
+static void brought_forward(struct engine *engine, struct chore_run *run)
 {
-    free(container_of(request, struct store_change, request));
+    (void)engine;
+    free(run);
 }
 
 /* Set back, everything that waits would wait for so much longer. Which times came
  * from the wrong clock nobody knows: each gets its try now, and a new time with it.
  * Places that sleep go on sleeping, they count by another clock. */
-static void bring_forward(struct engine *engine)
+static struct chore_run *bring_forward(struct engine *engine)
 {
-    struct store_change *change = mem_alloc(sizeof(*change));
+    struct chore_run *run = mem_alloc(sizeof(*run));
 
-    change->kind = STORE_RETRY;
-    change->filter.state = RECIPIENT_QUEUED;
-    change->request.reply_to = loop_mailbox(engine->loops[0].loop);
-    change->request.done = brought_forward;
-    store_change(engine->store, change);
+    (void)engine;
+    run->change.kind = STORE_RETRY;
+    run->change.filter.state = RECIPIENT_QUEUED;
+    return run;
 }
+
+const struct chore_kind engine_forward_kind = {
+    .failed = "mail that waits by a clock that was set back could not be made due; it is tried "
+              "again",
+    .over = "mail that waited by a clock that was set back is due",
+    .make = bring_forward,
+    .done = brought_forward,
+};
 
 static void say_jump(struct engine *engine, int64_t by_s)
 {
@@ -67,7 +75,7 @@ static void watch_clock(struct engine *engine)
     for (unsigned i = 0; i < engine->loop_count; i++)
         engine_tell(&engine->loops[i], clock_was_set, NULL);
     if (set.last_s < 0)
-        bring_forward(engine);
+        chore_ask(&engine->forward);
 }
 
 /* ---- memory ---- */

@@ -7,7 +7,9 @@
 
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum err load_keys(struct setup *setup, struct fault *fault)
@@ -193,6 +195,21 @@ static enum err set_sources(struct setup *setup, const struct conf_route *conf,
     return ERR_OK;
 }
 
+/* A name for what the file holds: another one when it was written anew. */
+static struct str roots_of(struct setup *setup, const struct conf_route *row)
+{
+    struct str file = row && row->ca_file.len ? row->ca_file : setup->conf->ca_file;
+    struct stat st = { 0 };
+    char text[4400];
+
+    if (file.len == 0)
+        return STR_EMPTY;
+    (void)stat(arena_cstr(&setup->arena, file), &st);
+    (void)snprintf(text, sizeof(text), STR_FMT " %lld.%09ld %lld", STR_ARG(file),
+                   (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (long long)st.st_size);
+    return arena_str(&setup->arena, str_of(text));
+}
+
 static enum err set_routes(struct setup *setup, struct fault *fault)
 {
     const struct conf *conf = setup->conf;
@@ -222,6 +239,7 @@ static enum err set_routes(struct setup *setup, struct fault *fault)
             .username = row->username,
             .password = row->password,
             .tls = setup->route_tls[i] ? setup->route_tls[i] : setup->tls_client,
+            .roots = roots_of(setup, row),
             .port = port,
             .senders = { .sender = row->sender,
                          .accepted = row->senders.items,
@@ -234,6 +252,7 @@ static enum err set_routes(struct setup *setup, struct fault *fault)
         .name = STR("direct"),
         .level = POLICY_OPPORTUNISTIC,
         .tls = setup->tls_client,
+        .roots = roots_of(setup, NULL),
         .port = (uint16_t)conf->port,
     };
     setup->sched.routes = routes;

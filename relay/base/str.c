@@ -29,6 +29,16 @@ bool str_eq(struct str a, struct str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+bool str_lists_eq(const struct str *a, size_t a_count, const struct str *b, size_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    for (size_t i = 0; i < a_count; i++)
+        if (!str_eq(a[i], b[i]))
+            return false;
+    return true;
+}
+
 bool str_ieq(struct str a, struct str b)
 {
     return a.len == b.len && same_letters(a.at, b.at, a.len);

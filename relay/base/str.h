@@ -33,6 +33,7 @@ static inline struct str str_make(const char *at, size_t len) { return (struct s
 
 bool str_eq(struct str a, struct str b);
 bool str_ieq(struct str a, struct str b);
+bool str_lists_eq(const struct str *a, size_t a_count, const struct str *b, size_t b_count);
 int str_cmp(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);
 bool str_istarts(struct str s, struct str prefix);

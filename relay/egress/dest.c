@@ -257,3 +257,10 @@ void dest_wake(struct dest *dest, uint64_t now_ms)
     if (dest->state == DEST_SLEEPING)
         dest->wake_at_ms = now_ms;
 }
+
+void dest_doubt(struct dest *dest, uint64_t now_ms)
+{
+    dest->state = DEST_SLEEPING;
+    dest->wake_at_ms = now_ms;
+    window_set(dest, 1.0);
+}

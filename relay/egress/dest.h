@@ -74,6 +74,8 @@ bool dest_feedback(struct dest *dest, const struct outcome *outcome, uint64_t no
                    uint64_t noise);
 /* An operator wants it tried now (queue flush). */
 void dest_wake(struct dest *dest, uint64_t now_ms);
+/* Nothing is known of the place, and many may wait for it: one attempt first. */
+void dest_doubt(struct dest *dest, uint64_t now_ms);
 const char *dest_state_word(enum dest_state state);
 
 #endif

@@ -28,6 +28,8 @@ struct route_settings {
     const struct endpoint *source; /* local addresses; one of the peer's family is taken, in turn */
     size_t source_count;
     struct tls_client *tls;      /* with the route's own CA file; a borrowed pointer */
+    struct str roots;            /* which file of CAs that is, and when it was written; empty: the
+                                    system's */
     uint16_t port;               /* of hosts without one: 25, or 465 for implicit TLS */
     struct sender_rules senders; /* whom it accepts as sender */
 };

@@ -77,6 +77,7 @@ struct sched *sched_new(const struct sched_options *options, const struct sched_
 
 void sched_set(struct sched *sched, const struct sched_settings *settings, struct keyring *keyring)
 {
+    const struct sched_settings *before = sched->settings;
     struct sched_lane *lane, *next;
 
     take_settings(sched, settings);
@@ -85,6 +86,7 @@ void sched_set(struct sched *sched, const struct sched_settings *settings, struc
         lane_plan_drop(lane);
         if (lane->dest)
             dest_limits_renew(lane->dest);
+        lane_follow(lane, before);
         lane_ready(lane);
     }
     while (sched->unrouted)

@@ -48,6 +48,10 @@ struct sched_settings {
 /* This lane has something due that this loop cannot claim at once: other loops may. */
 typedef void sched_pass_fn(void *arg, const char *lane, int64_t due_at);
 
+/* Mail is due in a lane whose route is gone: it cannot leave before it is moved. Told
+ * again while that is so, once a minute. */
+typedef void sched_lost_fn(void *arg);
+
 struct sched_options {
     struct loop *loop;
     struct store *store;
@@ -57,11 +61,14 @@ struct sched_options {
     struct report_pace *pace; /* shared by all loops; NULL: reports leave at once */
     sched_pass_fn *pass;      /* NULL: there is no other loop */
     void *pass_arg;
+    sched_lost_fn *lost; /* NULL: nobody can do anything about it */
+    void *lost_arg;
 };
 
 struct sched *sched_new(const struct sched_options *options, const struct sched_settings *settings);
 /* Reload. Deliveries under way end with the old settings: keep those until
- * sched_settings_idle() says nobody uses them. */
+ * sched_settings_idle() says nobody uses them. Where a lane's next hop is reached another
+ * way than before, its old failures are forgotten and one probe finds out. */
 void sched_set(struct sched *sched, const struct sched_settings *settings, struct keyring *keyring);
 bool sched_settings_idle(const struct sched *sched, const struct sched_settings *settings);
 

@@ -126,7 +126,9 @@ static void claim_done(struct store_request *request)
     lane->told_at = 0;
     if (!is_sweep)
         lane->is_passed = false;
-    if (more && !is_sweep && !request->err)
+    if (lane->is_lost)
+        lane_lost(lane);
+    else if (more && !is_sweep && !request->err)
         lane_pass(lane);
     if (is_sweep) {
         sweep_claimed(lane, claims, more ? &claim->look : NULL);

@@ -11,14 +11,8 @@
 
 const struct route_settings *sched_route(const struct sched *sched, const struct sched_lane *lane)
 {
-    struct str name = lane_route_name(str_of(lane->name));
-    const struct sched_settings *settings = sched->settings;
-
-    for (size_t i = 0; i < settings->route_count; i++)
-        if (str_eq(settings->routes[i].name, name) &&
-            (settings->routes[i].relay_count > 0) == lane->is_smarthost)
-            return &settings->routes[i];
-    return NULL;
+    return route_named(sched->settings->routes, sched->settings->route_count,
+                       lane_route_name(str_of(lane->name)), lane->is_smarthost);
 }
 
 /* ---- limits ---- */
@@ -172,6 +166,28 @@ void lane_dest_choose(struct sched_lane *lane)
     lane->dest = dest;
     if (before)
         dest_unref(&before);
+}
+
+/* Deliveries under way go on telling the old dest, which goes with them. A row's is others'
+ * too: it stays, and is asked again. */
+void lane_dest_forget(struct sched_lane *lane)
+{
+    uint64_t now = loop_now_ms(lane->sched->options.loop);
+    struct sched_dest *dest, *before = lane->dest;
+
+    if (!before)
+        return;
+    if (before->is_row) {
+        dest_wake(&before->dest, now);
+        dest_let_go(before);
+        return;
+    }
+    dest = dest_new(lane->sched, str_of(before->name), false, before->is_shared);
+    dest_doubt(&dest->dest, now);
+    dest->refs++;
+    lane->dest = dest;
+    lane_let_go(lane);
+    dest_unref(&before);
 }
 
 /* ---- lines ---- */

@@ -13,6 +13,7 @@
 
 #include "relay/base/container.h"
 #include "relay/base/hash.h"
+#include "relay/egress/route_same.h"
 #include "relay/egress/ruling.h"
 #include "relay/egress/sched.h"
 
@@ -92,6 +93,7 @@ struct sched_lane {
     bool is_claiming;
     uint64_t claiming_since_ms;
     bool is_sweep;   /* the claim under way is for looking, not for sending */
+    bool is_lost;    /* it has no route, and the claim only asks whether there is mail left */
     int64_t told_at; /* became due while a claim was under way; 0: nothing */
 
     struct claim *claims, **claims_last; /* in hand, to be sent */
@@ -181,6 +183,10 @@ void lane_plan_drop(struct sched_lane *lane);
 void lane_maybe_free(struct sched_lane **lane);
 void lane_arm(struct sched *sched); /* the timer of all waiting lanes */
 void lane_free(struct sched_lane **lane);
+/* After new settings: its way may be another one, or be there again. */
+void lane_follow(struct sched_lane *lane, const struct sched_settings *before);
+/* It was asked what is left in a lane without a route. */
+void lane_lost(struct sched_lane *lane);
 
 /* ---- sched_claim.c ---- */
 bool lane_is_due(const struct sched_lane *lane);
@@ -195,6 +201,8 @@ void lane_give_back(struct sched_lane *lane); /* what it has in hand, to the sto
 const struct route_settings *sched_route(const struct sched *sched, const struct sched_lane *lane);
 unsigned sched_loops(const struct sched *sched); /* at least 1 */
 void lane_dest_choose(struct sched_lane *lane);  /* by its place and plan */
+/* Another place is behind the lane: what was learned of the old one counts no more. */
+void lane_dest_forget(struct sched_lane *lane);
 void dest_unref(struct sched_dest **dest);
 void dest_limits_renew(struct sched_dest *dest); /* from the settings in force */
 /* Into a line. The lane may be in none. */

@@ -303,16 +303,50 @@ static void open_connection(struct sched_lane *lane)
         lane_ready(lane); /* another one, after the others had their turn */
 }
 
+/* A reload took the route away; its mail is being moved to other lanes. What is not must
+ * not sleep here for ever. */
+static void look_what_is_left(struct sched_lane *lane)
+{
+    lane_drop_slot(lane);
+    lane_give_back(lane);
+    if (lane->is_claiming)
+        return; /* its answer comes back here */
+    lane->is_lost = true;
+    lane_claim(lane, 0);
+}
+
+void lane_lost(struct sched_lane *lane)
+{
+    struct sched *sched = lane->sched;
+    int64_t again_at = loop_wall_s(sched->options.loop) + NO_ROUTE_RETRY_S;
+
+    lane->is_lost = false;
+    if (!lane->due_at || sched_route(sched, lane))
+        return;
+    lane->due_at = again_at;
+    if (sched->options.lost)
+        sched->options.lost(sched->options.lost_arg);
+}
+
+void lane_follow(struct sched_lane *lane, const struct sched_settings *before)
+{
+    const struct route_settings *is = sched_route(lane->sched, lane);
+    const struct route_settings *was =
+        route_named(before->routes, before->route_count, lane_route_name(str_of(lane->name)),
+                    lane->is_smarthost);
+
+    if (is && !was)
+        sched_lane_due(lane, 1); /* it was put off for want of one */
+    if (is && was && !route_same(is, was))
+        lane_dest_forget(lane);
+}
+
 static void try_to_open(struct sched_lane *lane)
 {
     const struct route_settings *route = sched_route(lane->sched, lane);
 
     if (!route) {
-        /* A reload took the route away; its mail is being moved to other lanes. */
-        lane_drop_slot(lane);
-        lane_give_back(lane);
-        lane_pass(lane); /* whose loop may know the new ones already */
-        lane->due_at = loop_wall_s(lane->sched->options.loop) + NO_ROUTE_RETRY_S;
+        look_what_is_left(lane);
     } else if (is_asleep(lane)) {
         lane_drop_slot(lane);
         lane_block(lane, lane->dest->dest.wake_at_ms);

@@ -155,6 +155,86 @@ def routes(stack):
     assert b"Subject: moved" in hop.wait(1)[0].content
 
 
+@case("mail that a reload moves to another route is tried there at once, and nobody is alarmed")
+def moved(stack):
+    hop = Hop(stack)
+    relay = Waypost(stack, f'route "all" {{ relay = "127.0.0.1:{free_port()}" tls = none }}', tls=False)
+    queue_id = relay.send("a@here.test", ["b@there.test"], mail(subject="moved"))
+    relay.settled(queue_id, result="later")
+    reload(relay, ('route "all"', f'route "other" {{ relay = "{hop.address}" tls = none }}\nroute "all"'))
+    assert b"Subject: moved" in hop.wait(1)[0].content
+    wait_for(relay.is_empty, what="the queue to be empty")
+    assert "without a route" not in relay.log_text() and "could not be" not in relay.log_text(), relay.log_text()
+
+
+def waits_and_is_mended(stack, conf, mend):
+    """A message waits for hours for what the reload mends, and goes out with it; another route is left alone."""
+    busy = Hop(stack, script={"mail": "451 4.3.0 not now"})
+    relay = Waypost(stack, f'route "busy" {{ match = "busy.test" relay = "{busy.address}" tls = none }}\n{conf}', tls=False)
+    left = relay.send("a@here.test", ["c@busy.test"], mail())
+    queue_id = relay.send("a@here.test", ["b@there.test"], mail())
+    for one in (left, queue_id):
+        relay.settled(one, result="later")
+    sessions = busy.sessions
+    mend(relay)
+    relay.reload()
+    relay.settled(queue_id, result="delivered")
+    wait_for(lambda: "smart/*" not in relay.cli("queue", "lanes").stdout, what="the lane to be empty")
+    assert busy.sessions == sessions and len(relay.settled(left)) == 1, "the other route was tried again"
+    return relay
+
+
+@case("mail for a next hop that was down is tried at once when a reload names another")
+def mended_host(stack):
+    hop, dead = Hop(stack), f"127.0.0.1:{free_port()}"
+    waits_and_is_mended(stack, f'route "smart" {{ relay = "{dead}" tls = none }}',
+                        lambda relay: rewrite(relay, (dead, hop.address)))
+    assert len(hop.messages) == 1
+
+
+def secured(stack, where, **route):
+    """A next hop that wants a login over TLS, and the route to it."""
+    cert = openssl_cert(where, "localhost")
+    hop = Hop(stack, cert=cert, users={"me": "right"})
+    (where / "password").write_text("right\n")
+    (where / "password").chmod(0o600)
+    return cert, (f'route "smart" {{ relay = "localhost:{hop.port}" tls = verified ca-file = "{where}/roots" '
+                  f'username = "me" password-file = "{where}/password" }}')
+
+
+@case("mail that waits for a right password is tried at once when a reload reads it")
+def mended_password(stack):
+    where = lib.folder("secrets")
+    cert, route = secured(stack, where)
+    shutil.copy2(cert[0], where / "roots")
+    (where / "password").write_text("wrong\n")
+    waits_and_is_mended(stack, route, lambda _: (where / "password").write_text("right\n"))
+
+
+@case("mail that waits for a CA's certificate is tried at once when a reload finds it in the file")
+def mended_roots(stack):
+    where = lib.folder("secrets")
+    cert, route = secured(stack, where)
+    other, _ = openssl_cert(lib.folder("other"), "other.test")
+    shutil.copy2(other, where / "roots")
+    waits_and_is_mended(stack, route, lambda _: shutil.copyfile(cert[0], where / "roots"))
+
+
+@case("a next hop that a reload names is asked by one probe a loop, however much waits for it")
+def probe(stack):
+    hop, busy = Hop(stack), Hop(stack, script={"connect": "421 4.3.2 come back later"})
+    dead = f"127.0.0.1:{free_port()}"
+    relay = Waypost(stack, f'route "smart" {{ relay = "{dead}" tls = none }}', tls=False)
+    ids = [relay.send("a@here.test", ["b@there.test"], mail()) for _ in range(40)]
+    relay.settled(ids[0], result="later")
+    reload(relay, (dead, busy.address))
+    wait_for(lambda: busy.sessions, what="a probe")
+    reload(relay, (busy.address, hop.address))
+    hop.wait(40)
+    assert busy.sessions <= 2, busy.sessions
+    wait_for(relay.is_empty, what="the queue to be empty")
+
+
 @case("a key that a reload brings signs from then on")
 def keys(stack):
     hop = Hop(stack)

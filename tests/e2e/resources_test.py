@@ -227,6 +227,43 @@ for words, number, at_sync in REFUSALS:
         check(w, load, hop)
 
 
+NO_SPACE = 28
+
+for words, is_killed in (("there is room again", False), ("it was killed and started again", True)):
+
+    @case(f"a full disk at the reload that moves mail: an alarm, and all moves when {words}")
+    def _(stack, is_killed=is_killed):
+        old, new = Hop(stack, script={"mail": "451 4.3.0 not yet"}), Hop(stack)
+        world = World()
+        aliases = folder("aliases") / "aliases"
+        aliases.write_text("")
+        w = Waypost(stack, f'aliases {{ file = "{aliases}" mailname = "here.test" }}\n{smart(old)}', env=world.env, start=False)
+        w.env["FAULTS_UNDER"] = str(w.data)
+        w.start()
+        for _ in range(300):
+            w.send("a@here.test", "b@there.test", mail())
+        held = w.send("a@here.test", "held", mail())
+        wait_for(lambda: w.listed("state=held"), what="a local name to be held")
+        world.set(errno=NO_SPACE)
+        w.conf.write_text(w.conf.read_text().replace(smart(old), smart(new).replace('"all"', '"new"')))
+        aliases.write_text("held: ops@there.test\n")
+        w.reload()
+        w.logged(r" alarm .*mail that waits could not be moved to its routes")
+        w.logged(r" alarm .*held mail for local names could not be looked through")
+        if is_killed:
+            w.kill()
+        world.set()
+        if is_killed:
+            w.start()
+        else:
+            w.logged("mail that waited was moved to its routes")
+            w.logged("held mail for local names was looked through")
+        new.wait(301)
+        wait_for(w.is_empty, what="the queue to be empty")
+        assert [h.get("text") for h in w.trace(held)].count(f"held -> ops@there.test (aliases, {aliases}:1)") == 1
+        assert len(new.messages) == 301 and "without a route" not in w.log_text(), len(new.messages)
+
+
 # ---- descriptors ----
 
 
@@ -418,7 +455,9 @@ def waiting(stack, more):
     hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
     world = World()
     w = Waypost(stack, f'route "back" {{ match = "here.test" relay = "127.0.0.1:{home.port}" }}\n'
-                       f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\n{more}', env=world.env)
+                       f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\n{more}', env=world.env, start=False)
+    w.env["FAULTS_UNDER"] = str(w.data)
+    w.start()
     handle = w.send("a@here.test", "b@there.test", mail())
     w.settled(handle, result="later")
     return w, world, hop, home, handle
@@ -551,6 +590,16 @@ def _(stack):
     for one in handles:
         w.settled(one, result="delivered")
     assert not home.messages and not w.listed()
+
+
+@case("the clock set back while the disk is full: an alarm, and what waits is tried when there is room")
+def _(stack):
+    w, world, hop, _, handle = waiting(stack, 'retry { first = "1h" max = "1h" }')
+    hop.script.clear()
+    world.set(wall_s=-DAY, errno=NO_SPACE)
+    w.logged(" alarm .*by a clock that was set back could not be made due")
+    world.set(wall_s=-DAY)
+    w.settled(handle, result="delivered")
 
 
 # ---- names ----

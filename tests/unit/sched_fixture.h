@@ -76,6 +76,7 @@ static struct fixture {
     unsigned settle_failures; /* so many fail */
     unsigned settle_calls, settlements, claim_calls;
     unsigned passed; /* due mail that other loops were told of */
+    unsigned lost;   /* times that mail was found in a lane without a route */
     struct pool *pool;
     struct hops *hops;
     struct intake *intake;
@@ -504,6 +505,12 @@ static void on_pass(void *arg, const char *lane, int64_t at)
     fx.passed++;
 }
 
+static void on_lost(void *arg)
+{
+    (void)arg;
+    fx.lost++;
+}
+
 static void sched_begin(void)
 {
     struct sched_options options = {
@@ -511,6 +518,7 @@ static void sched_begin(void)
         .store = fx.store,
         .intake = fx.intake,
         .pass = on_pass,
+        .lost = on_lost,
     };
 
     fx.sched = sched_new(&options, &fx.settings);

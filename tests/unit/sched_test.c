@@ -956,13 +956,157 @@ static void trouble_on_one_loop_is_passed_on(void **state)
     assert_int_equal(site->messages, 2);
 }
 
+static void moved(struct store_request *request)
+{
+    free(container_of(request, struct store_change, request));
+}
+
+static void move_lane(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                      char out_lane[LANE_MAX])
+{
+    (void)envelope, (void)recipient;
+    snprintf(out_lane, LANE_MAX, "%s", (const char *)arg);
+}
+
+static void move_all(const char *lane)
+{
+    struct store_change *change = mem_alloc(sizeof(*change));
+
+    *change = (struct store_change){
+        .request = { .reply_to = &virtual_loop.mailbox, .done = moved },
+        .kind = STORE_REROUTE,
+        .filter = { .any_state = true },
+        .reroute = move_lane,
+        .arg = (void *)(uintptr_t)lane,
+    };
+    store_change(fx.store, change);
+}
+
 static void a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved(void **state)
 {
     (void)state;
+    virtual_loop.options.count = 2;
     submit_many("gone/*", 3);
     virtual_run(5 * MINUTE);
     assert_int_equal(health().messages, 3);
-    assert_in_range(fx.claim_calls, 0, 10);
+    assert_in_range(fx.lost, 5, 6); /* its owner is told, and not left in peace */
+    assert_in_range(fx.claim_calls, 5, 10);
+    assert_int_equal(fx.passed, 0);
+    move_all("ses/*");
+    virtual_run(2 * MINUTE);
+    assert_int_equal(health().messages, 0);
+    assert_in_range(fx.lost, 5, 6); /* nothing is left there */
+    unsigned calls = fx.claim_calls;
+    virtual_run(10 * MINUTE);
+    assert_int_equal(fx.claim_calls, calls); /* and nobody looks any more */
+}
+
+static void a_route_that_is_there_again_takes_what_waited(void **state)
+{
+    struct sched_settings now;
+
+    (void)state;
+    submit_many("back/there.test", 3);
+    virtual_run(5 * SECOND);
+    assert_int_equal(health().messages, 3);
+    now = fx.settings;
+    fx.routes[2] = (struct route_settings){ .name = STR("back") };
+    now.route_count = 3;
+    sched_set(fx.sched, &now, NULL);
+    virtual_run(5 * SECOND);
+    assert_int_equal(health().messages, 0);
+    sched_end();
+}
+
+/* ---- a next hop that was mended in the configuration ---- */
+
+static void password_is(struct route_settings routes[3], const char *password)
+{
+    memcpy(routes, fx.routes, sizeof(fx.routes));
+    routes[0].password = str_of(password);
+}
+
+static void a_next_hop_that_changed_is_asked_at_once_and_alone(void **state)
+{
+    struct site *smart = site_add("*", SITE_LOGIN_BAD), *other = site_add("there.test", SITE_DOWN);
+    struct route_settings bad[3], good[3];
+    struct sched_settings still, mended;
+
+    (void)state;
+    submit_many("ses/*", 100);
+    submit_many("direct/there.test", 10);
+    virtual_run(30 * MINUTE);
+    unsigned connects = smart->connects, others = other->connects;
+    still = mended = fx.settings;
+    password_is(bad, "still wrong");
+    still.routes = bad;
+    sched_set(fx.sched, &still, NULL);
+    virtual_run(5 * SECOND);
+    assert_int_equal(smart->connects, connects + 1); /* a hundred wait, one asks */
+    smart->mood = SITE_TAKES;
+    virtual_run(5 * SECOND);
+    assert_int_equal(smart->messages, 0);
+    password_is(good, "right");
+    mended.routes = good;
+    sched_set(fx.sched, &mended, NULL);
+    virtual_run(10 * SECOND);
+    assert_in_range(smart->messages, 80, 100); /* all but those that were tried */
+    assert_int_equal(other->connects, others);
+    sched_end();
+}
+
+static void a_reload_that_changes_no_route_wakes_nothing(void **state)
+{
+    struct site *smart = site_add("*", SITE_DOWN);
+    struct route_settings same[3];
+    struct sched_settings now;
+
+    (void)state;
+    submit_many("ses/*", 100);
+    virtual_run(30 * MINUTE);
+    unsigned connects = smart->connects;
+    password_is(same, "");
+    now = fx.settings;
+    now.routes = same;
+    sched_set(fx.sched, &now, NULL);
+    virtual_run(5 * SECOND);
+    assert_int_equal(smart->connects, connects);
+    sched_end();
+}
+
+static bool note_state(void *arg, const struct sched_lane_info *info)
+{
+    *(enum dest_state *)arg = info->state;
+    return false;
+}
+
+/* What was under way to the old next hop says nothing of the new one. */
+static void an_old_attempt_does_not_put_the_new_next_hop_to_sleep(void **state)
+{
+    struct site *smart = site_add("*", SITE_HANGS);
+    struct route_settings good[3];
+    struct sched_settings now;
+    enum dest_state is = DEST_READY;
+
+    (void)state;
+    submit("ses/*", "a@here.test", 0);
+    virtual_run(MINUTE);
+    password_is(good, "right");
+    now = fx.settings;
+    now.routes = good;
+    sched_set(fx.sched, &now, NULL);
+    submit("ses/*", "b@here.test", 0);
+    virtual_run(SECOND);
+    assert_int_equal(smart->connects, 2);
+    smart->mood = SITE_DOWN;
+    virtual_run(HOUR - 50 * SECOND); /* the old one's end; the new one is on its way */
+    assert_int_equal(smart->open, 1);
+    sched_each_lane(fx.sched, note_state, &is);
+    assert_int_equal(is, DEST_PROBING);
+    smart->mood = SITE_TAKES;
+    virtual_run(10 * MINUTE);
+    assert_int_equal(smart->messages, 2);
+    sched_end();
 }
 
 int main(void)
@@ -1019,6 +1163,10 @@ int main(void)
         TEST(others_hear_of_more_than_one_claim_holds),
         TEST(trouble_on_one_loop_is_passed_on),
         TEST(a_lane_whose_route_is_gone_waits_for_its_mail_to_be_moved),
+        TEST(a_route_that_is_there_again_takes_what_waited),
+        TEST(a_next_hop_that_changed_is_asked_at_once_and_alone),
+        TEST(a_reload_that_changes_no_route_wakes_nothing),
+        TEST(an_old_attempt_does_not_put_the_new_next_hop_to_sleep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

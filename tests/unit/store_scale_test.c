@@ -115,7 +115,7 @@ static void count_lane(void *arg, const struct envelope *envelope,
     snprintf(out_lane, LANE_MAX, "%s", counter->lane);
 }
 
-static size_t reroute(struct rig *rig, uint64_t routes, const char *lane)
+static size_t reroute_all(struct rig *rig, uint64_t routes, bool in_doubt, const char *lane)
 {
     struct counter counter = { .lane = lane };
     struct store_change change = { .request = rig_request(rig),
@@ -123,12 +123,18 @@ static size_t reroute(struct rig *rig, uint64_t routes, const char *lane)
                                    .filter = all,
                                    .reroute = count_lane,
                                    .arg = &counter,
-                                   .routes = routes };
+                                   .routes = routes,
+                                   .routes_in_doubt = in_doubt };
 
     store_change(rig->store, &change);
     rig_wait(rig, &change.request);
     assert_int_equal(change.request.err, ERR_OK);
     return counter.asked;
+}
+
+static size_t reroute(struct rig *rig, uint64_t routes, const char *lane)
+{
+    return reroute_all(rig, routes, false, lane);
 }
 
 static void routes_are_looked_at_once(struct rig *rig)
@@ -138,6 +144,8 @@ static void routes_are_looked_at_once(struct rig *rig)
     assert_int_equal(reroute(rig, 7, "direct/x.test"), 30);
     assert_int_equal(reroute(rig, 7, "direct/x.test"), 0);
     assert_int_equal(reroute(rig, 0, "direct/x.test"), 30); /* an operator asked */
+    assert_int_equal(reroute_all(rig, 7, true, "direct/x.test"), 30);
+    assert_int_equal(reroute(rig, 7, "direct/x.test"), 0);
     if (rig->is_lmdb) {
         rig_reopen(rig);
         assert_int_equal(reroute(rig, 7, "direct/x.test"), 0);

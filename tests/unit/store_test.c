@@ -399,9 +399,25 @@ static void rerouted_mail_is_in_its_new_lane(struct rig *rig)
     rig_put(rig, "a@here.test", TO);
     rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW + 9);
     reroute(rig, "smart/*");
-    rig_wall_s = NOW + 9;
     assert_null(rig_claim(rig, LANE, 9));
     rig_deliver(rig, "smart/*");
+    rig_deliver(rig, "smart/*"); /* at once: what it waited for was the old way */
+}
+
+static void retry_of_some_routes_leaves_the_others(struct rig *rig)
+{
+    static const char *const lanes[] = { "smart/*", "direct/smart", "other/*" };
+    const struct str routes[] = { STR("smart"), STR("else") };
+
+    rig_put(rig, "a@here.test", "1@x.test smart/*,2@smart direct/smart,3@z.test other/*");
+    for (size_t i = 0; i < 3; i++)
+        rig_settle(rig, rig_claim(rig, lanes[i], 1), RECIPIENT_QUEUED, NOW + 3600);
+    struct store_filter some = { .state = RECIPIENT_QUEUED,
+                                 .of_routes = routes,
+                                 .of_route_count = 2 };
+    assert_int_equal(rig_change(rig, STORE_RETRY, some).recipients, 1);
+    assert_null(rig_claim(rig, "direct/smart", 1));
+    assert_null(rig_claim(rig, "other/*", 1));
     rig_deliver(rig, "smart/*");
 }
 
@@ -885,6 +901,7 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(what_is_being_sent_is_said_to_be)                                                            \
     X(dropping_one_recipient_keeps_the_others)                                                     \
     X(rerouted_mail_is_in_its_new_lane)                                                            \
+    X(retry_of_some_routes_leaves_the_others)                                                      \
     X(held_names_become_what_they_lead_to)                                                         \
     X(what_an_operator_holds_stays_held)                                                           \
     X(a_leased_one_is_held_after_its_settle)                                                       \

@@ -1,0 +1,16 @@
+/*
+ * route_same.h - does a route lead where it led, the same way? Pure.
+ */
+#ifndef WAYPOST_EGRESS_ROUTE_SAME_H
+#define WAYPOST_EGRESS_ROUTE_SAME_H
+
+#include "relay/egress/route.h"
+
+/* The first of that name with relay hosts, or without any; NULL: none. */
+const struct route_settings *route_named(const struct route_settings *routes, size_t count,
+                                         struct str name, bool is_smarthost);
+/* Are the hosts, and all that says how they are to be talked to, the same? A file of
+ * trusted roots that was written anew is another one. */
+bool route_same(const struct route_settings *a, const struct route_settings *b);
+
+#endif
