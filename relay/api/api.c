@@ -1,18 +1,7 @@
 /*
- * api.c - the HTTP server on the loop: started, run when there is something, stopped.
- *
- * libmicrohttpd runs without a thread of its own. Its epoll descriptor is
- * watched by the loop; its timeouts are a timer of the loop that exists only
- * while a connection is open, so an idle API costs no wake-ups.
+ * api.c - the API on the loop: started, told of what others finished, stopped.
  */
 #include "relay/api/api_impl.h"
-
-#include <sys/resource.h>
-
-#define CONNECTIONS_MAX 64u
-#define CONNECTIONS_MIN 4u
-#define CONNECTION_MEMORY ((size_t)32 * 1024) /* request line, header and what is parsed of it */
-#define CONNECTION_IDLE_S 30u
 
 /* ---- letters ---- */
 
@@ -57,72 +46,6 @@ static void post_free(struct api_post *post)
         return; /* the knock that lies in the loop's mailbox frees it */
     mailbox_clear(&post->box);
     free(post);
-}
-
-/* ---- doors ---- */
-
-static void door_run(void *arg)
-{
-    struct door *door = arg;
-    struct loop *loop = door->api->options.loop;
-    MHD_UNSIGNED_LONG_LONG ms;
-
-    MHD_run(door->daemon);
-    /* A deferred call could starve the loop if the library always had more to
-     * do; a timer that is due now leaves room for others in between. */
-    if (MHD_get_timeout(door->daemon, &ms) == MHD_YES)
-        loop_timer_start(loop, &door->timer, ms, door_run, door);
-    else
-        loop_timer_stop(loop, &door->timer);
-}
-
-void door_look(struct door *door)
-{
-    loop_timer_start(door->api->options.loop, &door->timer, 0, door_run, door);
-}
-
-/* Few descriptors are for mail; who asks about it waits. */
-static unsigned connections_max(void)
-{
-    struct rlimit limit;
-    rlim_t share = CONNECTIONS_MAX;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        share = limit.rlim_cur / 16;
-    if (share < CONNECTIONS_MIN)
-        return CONNECTIONS_MIN;
-    return share < CONNECTIONS_MAX ? (unsigned)share : CONNECTIONS_MAX;
-}
-
-static enum err door_open(struct api *api, int fd, bool needs_token, struct fault *fault)
-{
-    struct door *door = &api->doors[api->door_count];
-    const union MHD_DaemonInfo *info;
-
-    door->api = api;
-    door->needs_token = needs_token;
-    door->connections = connections_max();
-    door->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, call_request, door,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, call_completed, door,
-        MHD_OPTION_CONNECTION_LIMIT, door->connections, MHD_OPTION_NOTIFY_CONNECTION,
-        call_peer_connects, door, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_TIMEOUT, CONNECTION_IDLE_S, MHD_OPTION_END);
-    if (!door->daemon)
-        return fault_set(fault, ERR_IO, "cannot start the HTTP server of the API");
-    api->door_count++;
-    info = MHD_get_daemon_info(door->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (!info || loop_watch_fd(api->options.loop, info->epoll_fd, door_run, door, &door->watch))
-        return fault_set(fault, ERR_UNSUPPORTED, "the HTTP library here cannot be watched");
-    return ERR_OK;
-}
-
-static void door_close(struct door *door)
-{
-    loop_timer_stop(door->api->options.loop, &door->timer);
-    loop_unwatch(&door->watch);
-    MHD_stop_daemon(door->daemon); /* closes its socket; call_completed for what is open */
-    door->daemon = NULL;
 }
 
 /* ---- life ---- */
@@ -200,9 +123,6 @@ void api_free(struct api **api_at)
     wait_for_pending(api);
     answer_waiting(api); /* those that engine still gathers for */
     for (unsigned i = 0; i < api->door_count; i++) {
-        /* Once to take up the resumed ones, once to send what they say. */
-        MHD_run(api->doors[i].daemon);
-        MHD_run(api->doors[i].daemon);
         door_close(&api->doors[i]);
     }
     for (struct call *call = api->calls; call; call = call->next)

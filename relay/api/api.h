@@ -20,6 +20,9 @@
  *
  * Filters: see filter.h. Dropping without a filter needs all=1. An error is
  * {"error": "..."} with its status code. Each route is one row in routes.c.
+ *
+ * A connection takes one request, which must be there within 5 s. 64 fit into each
+ * of the two doors at a time; others wait until one of them is answered.
  */
 #ifndef WAYPOST_API_API_H
 #define WAYPOST_API_API_H
@@ -90,6 +93,7 @@ struct api_options {
     const char *socket;     /* path; its folder is made when missing */
     const char *address;    /* NULL: no TCP */
     const char *token_file; /* for TCP: its first line; NULL with address: refused at start */
+    unsigned request_ms;    /* from accept() to the end of a request; 0: 5 s */
     struct api_control control;
 };
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #define API_PARAMS_MAX 32
+#define API_PARAMS_WORDS "more than 32 parameters"
 #define API_ANSWER_MAX ((size_t)64 << 20)
 #define API_TYPE_JSON "application/json"
 #define API_TYPE_LINES "application/x-ndjson"
@@ -24,14 +25,26 @@
 #define API_TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
 #define API_TYPE_MAIL "message/rfc822"
 
-/* One listening socket: the unix one, or TCP. */
+/* Who is inside a door: one connection, from accept() to close(). */
+struct visitor {
+    struct visitor *prev, *next; /* while is_waited_for: in the door's list, by age */
+    uint64_t since_ms;
+    int fd;
+    bool is_waited_for; /* its request is not complete yet */
+    bool is_limited;    /* counts in api->limited_connections */
+};
+
+/* One listening socket: the unix one, or TCP. Each has places of its own, so who
+ * fills the one keeps nobody out of the other. */
 struct door {
     struct api *api;
     struct MHD_Daemon *daemon;
     struct loop_watch *watch;
     struct timer timer;
     bool needs_token;
+    bool has_lost_one;    /* since the library last ran: it may have a place to give */
     unsigned connections; /* at most */
+    struct visitor *waited_for;
 };
 
 /* Completions come here, and a letter to the loop's own mailbox says so. */
@@ -98,6 +111,8 @@ struct call {
 
 /* ---- call.c ---- */
 
+/* MHD_OPTION_URI_LOG_CALLBACK: the request line is there, nothing of it is parsed. */
+void *call_begins(void *door, const char *uri, struct MHD_Connection *connection);
 enum MHD_Result call_request(void *door, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, const char *upload,
                              size_t *upload_size, void **at);
@@ -135,15 +150,18 @@ void call_json(struct call *call, unsigned code, void *json); /* json_t: stolen 
 /* Who asks, by the kernel's word: root, the relay's own user and members of its group may
  * ask anything; call->is_limited says that it is somebody else. */
 void call_judge_peer(struct call *call);
-/* MHD_OPTION_NOTIFY_CONNECTION of the unix door: other users have half of the connections,
- * so that none of them can keep the relay's own people out. */
-void call_peer_connects(void *door, struct MHD_Connection *connection, void **context,
-                        enum MHD_ConnectionNotificationCode what);
+/* True: may ask only about own mail. *out_uid is left alone when nobody is known. */
+bool peer_is_limited(int fd, uid_t *out_uid);
 bool call_may_see(const struct call *call, struct str user); /* mail that `user` handed in */
 
-/* ---- api.c ---- */
+/* ---- door.c ---- */
 
-void door_look(struct door *door); /* run the library in the next turn of the loop */
+enum err door_open(struct api *api, int fd, bool needs_token, struct fault *fault);
+void door_close(struct door *door); /* what was answered is sent first */
+void door_look(struct door *door);  /* run the library in the next turn of the loop */
+/* The request of this connection is complete: it may take its time from now on. */
+void door_has_asked(struct door *door, struct MHD_Connection *connection);
+int door_fd_of(struct MHD_Connection *connection); /* -1: none */
 
 /* ---- routes.c ---- */
 

@@ -8,7 +8,14 @@
  */
 #include "relay/api/api_impl.h"
 
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
 #define BODY_MAX ((size_t)64 * 1024)
+#define URI_MAX ((size_t)32 * 1024)
+
+static char refused; /* in place of a call: the answer is out, nothing more is to be done */
 
 /* ---- life ---- */
 
@@ -49,7 +56,7 @@ static void call_free(struct call *call)
 void call_completed(void *door, struct MHD_Connection *connection, void **at,
                     enum MHD_RequestTerminationCode why)
 {
-    struct call *call = *at;
+    struct call *call = *at == &refused ? NULL : *at;
 
     (void)door;
     (void)connection;
@@ -174,6 +181,8 @@ static enum MHD_Result send_answer(struct call *call)
     }
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, call->type);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    /* One request a connection: who keeps one for later keeps others out. */
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     if (call->allow[0])
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, call->allow);
     if (call->code == MHD_HTTP_UNAUTHORIZED)
@@ -224,6 +233,45 @@ static void start(struct call *call, const char *method, const char *url)
     }
 }
 
+static size_t count_params(const char *uri)
+{
+    const char *at = strchr(uri, '?');
+    size_t count = 0;
+
+    for (; at; at = strchr(at + 1, '&'))
+        count++;
+    return count;
+}
+
+/* Past the library, which has no state for an answer yet. */
+static void refuse_line(struct MHD_Connection *connection, const char *status, const char *words)
+{
+    char text[512];
+    int fd = door_fd_of(connection);
+    int len = snprintf(text, sizeof(text),
+                       "HTTP/1.1 %s\r\nContent-Type: " API_TYPE_JSON
+                       "\r\nCache-Control: no-store\r\nConnection: close\r\n"
+                       "Content-Length: %zu\r\n\r\n{\"error\": \"%s\"}\n",
+                       status, strlen(words) + sizeof("{\"error\": \"\"}\n") - 1, words);
+
+    (void)send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)shutdown(fd, SHUT_WR); /* the door closes what is still open after its patience */
+}
+
+/* A query for whose parameters libmicrohttpd (0.9.75) has no memory left makes it forget its own
+ * 431 and read nothing more, until the connection times out: so such lines never get that far. */
+void *call_begins(void *door, const char *uri, struct MHD_Connection *connection)
+{
+    (void)door;
+    if (strlen(uri) > URI_MAX)
+        refuse_line(connection, "414 URI Too Long", "the request line is over 32 KiB");
+    else if (count_params(uri) > API_PARAMS_MAX)
+        refuse_line(connection, "400 Bad Request", API_PARAMS_WORDS);
+    else
+        return NULL;
+    return &refused;
+}
+
 enum MHD_Result call_request(void *door, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, const char *upload,
                              size_t *upload_size, void **at)
@@ -232,6 +280,8 @@ enum MHD_Result call_request(void *door, struct MHD_Connection *connection, cons
 
     (void)version;
     (void)upload;
+    if (*at == &refused)
+        return MHD_NO;
     if (!call) {
         *at = call_new(door, connection);
         return MHD_YES;
@@ -241,8 +291,10 @@ enum MHD_Result call_request(void *door, struct MHD_Connection *connection, cons
         *upload_size = 0;
         return call->body_bytes <= BODY_MAX ? MHD_YES : MHD_NO;
     }
-    if (!call->is_started)
+    if (!call->is_started) {
+        door_has_asked(door, connection);
         start(call, method, url);
+    }
     if (call->is_answered)
         return send_answer(call);
     call->is_suspended = true;

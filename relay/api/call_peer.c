@@ -12,14 +12,6 @@
 
 #define GROUPS_MAX 1024
 
-static int fd_of(struct MHD_Connection *connection)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-    return info ? info->connect_fd : -1;
-}
-
 static bool is_member(int fd, gid_t group)
 {
     gid_t groups[GROUPS_MAX];
@@ -33,8 +25,7 @@ static bool is_member(int fd, gid_t group)
     return false;
 }
 
-/* True: may ask only about own mail. *out_uid is left alone when nobody is known. */
-static bool is_limited(int fd, uid_t *out_uid)
+bool peer_is_limited(int fd, uid_t *out_uid)
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
@@ -50,28 +41,8 @@ void call_judge_peer(struct call *call)
 {
     uid_t uid = (uid_t)-1; /* nobody has this one: then nothing is theirs */
 
-    call->is_limited = is_limited(fd_of(call->connection), &uid);
+    call->is_limited = peer_is_limited(door_fd_of(call->connection), &uid);
     (void)snprintf(call->user, sizeof(call->user), "uid:%u", (unsigned)uid);
-}
-
-void call_peer_connects(void *door_at, struct MHD_Connection *connection, void **context,
-                        enum MHD_ConnectionNotificationCode what)
-{
-    struct door *door = door_at;
-    int fd = fd_of(connection);
-    uid_t uid;
-
-    if (door->needs_token)
-        return;
-    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-        door->api->limited_connections -= *context != NULL;
-        return;
-    }
-    if (!is_limited(fd, &uid))
-        return;
-    *context = door;
-    if (++door->api->limited_connections > door->connections / 2)
-        (void)shutdown(fd, SHUT_RDWR);
 }
 
 bool call_may_see(const struct call *call, struct str user)

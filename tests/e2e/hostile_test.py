@@ -360,6 +360,35 @@ class Breaking:
                             return
 
 
+@case("silent connections to the API keep nobody out for long, and it is there when they are gone")
+def _(stack):
+    port, token = free_port(), "0123456789abcdef0123"
+    w = Waypost(stack, CONF + FAST, start=False)
+    token_file = w.dir / "token"
+    token_file.write_text(token + "\n")
+    text, section = w.conf.read_text(), f'api {{ socket = "{w.socket}" '
+    assert section in text
+    w.conf.write_text(text.replace(section, f'{section}address = "127.0.0.1:{port}" token-file = "{token_file}" '))
+    w.start()
+
+    def over_tcp():
+        with socket.create_connection(("127.0.0.1", port), 20 * SLOW) as s:
+            s.sendall(f"GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            return s.recv(12)
+
+    for family, at in ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_UNIX, str(w.socket))):
+        silent = [socket.socket(family) for _ in range(100)]
+        for s in silent:
+            s.connect(at)
+        assert w.get("/healthz") == "ok\n"
+        assert over_tcp() == b"HTTP/1.1 200"
+        for s in silent:
+            s.close()
+        assert w.get("/healthz") == "ok\n"
+        assert over_tcp() == b"HTTP/1.1 200"
+    assert w.cli("queue", "list").returncode == 0
+
+
 @case("a connection reset after any octet loses and garbles nothing")
 def _(stack):
     target = Hop(stack, "127.0.3.240", PORT)

@@ -8,6 +8,7 @@
 #include "relay/base/clock.h"
 #include "relay/base/container.h"
 
+#include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -310,11 +311,16 @@ static char *read_all(int fd, size_t *out_len)
     return buf_take(&got, out_len);
 }
 
+static void say(int fd, const char *text)
+{
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
 static char *ask_raw(const char *path, const char *request, size_t *out_len)
 {
     int fd = dial(path);
 
-    assert_int_equal(write(fd, request, strlen(request)), (ssize_t)strlen(request));
+    say(fd, request);
     return read_all(fd, out_len);
 }
 
@@ -400,6 +406,65 @@ static void refusals(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         EXPECT(bench, rows[i].method, rows[i].target, rows[i].code, rows[i].says);
+    bench_free(bench);
+}
+
+/* "GET /v1/queue?x&x&x", so many, or one parameter of that length. */
+static char *line_of(size_t params, size_t length)
+{
+    struct buf line;
+
+    buf_init(&line, (size_t)1 << 20);
+    buf_cstr(&line, "GET /v1/queue?x");
+    for (size_t i = 1; i < params; i++)
+        buf_cstr(&line, "&x");
+    while (length--)
+        buf_char(&line, 'x');
+    buf_cstr(&line, " HTTP/1.1\r\nHost: x\r\n\r\n");
+    buf_char(&line, '\0');
+    return buf_take(&line, NULL);
+}
+
+static void long_lines_are_answered_at_once(void **state)
+{
+    static const struct {
+        size_t params, length;
+        const char *code, *says;
+    } rows[] = {
+        { 32, 0, " 400 ", "no filter is named" },
+        { 33, 0, " 400 ", "more than 32 parameters" },
+        { 500, 0, " 400 ", "more than 32 parameters" },
+        { 5000, 0, " 400 ", "more than 32" },
+        { 32, 31000, " 400 ", "no filter is named" },
+        { 1, 33000, " 414 ", "over 32 KiB" },
+        { 30000, 0, " 414 ", "over 32 KiB" },
+    };
+    struct bench *bench = bench_open();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char *line = line_of(rows[i].params, rows[i].length);
+        uint64_t began = clock_mono_ms();
+        size_t len;
+        char *got = ask_raw(bench->socket, line, &len);
+        if (!strstr(got, rows[i].code) || !strstr(got, rows[i].says))
+            fail_msg("row %zu: %s", i, got);
+        assert_true(clock_mono_ms() - began < 4000); /* no patience was waited for */
+        free(got);
+        free(line);
+    }
+    bench_free(bench);
+}
+
+static void one_request_a_connection(void **state)
+{
+    struct bench *bench = bench_open();
+    size_t len;
+    char *got = ask_raw(bench->socket, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", &len);
+
+    (void)state;
+    assert_non_null(strstr(got, "\r\nConnection: close\r\n"));
+    free(got);
     bench_free(bench);
 }
 
@@ -602,14 +667,21 @@ static void traces(void **state)
 
 /* ---- TCP and the token; the socket file ---- */
 
-static unsigned over_tcp(uint16_t port, const char *authorization)
+static int dial_tcp(uint16_t port)
 {
-    char request[256], answer[4096] = "";
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port) };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(connect(fd, (struct sockaddr *)(void *)&at, sizeof(at)), 0);
+    return fd;
+}
+
+static unsigned over_tcp(uint16_t port, const char *authorization)
+{
+    char request[256], answer[4096] = "";
+    int fd = dial_tcp(port);
+
     snprintf(request, sizeof(request),
              "GET /healthz HTTP/1.1\r\nHost: x\r\n%sConnection: close\r\n\r\n", authorization);
     assert_true(write(fd, request, strlen(request)) > 0);
@@ -631,18 +703,129 @@ static uint16_t free_port(void)
     return ntohs(at.sin_port);
 }
 
-static void tcp_needs_the_token(void **state)
+/* ---- a full door ---- */
+
+#define PLACES 64
+#define CROWD (PLACES + 10)
+
+/* Both ends are in this process. */
+static unsigned open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static void await_descriptors(unsigned count)
+{
+    uint64_t began = clock_mono_ms();
+
+    while (open_descriptors() != count) {
+        if (clock_mono_ms() - began > 20000)
+            fail_msg("%u descriptors are open, not %u", open_descriptors(), count);
+        poll(NULL, 0, 1);
+    }
+}
+
+/* Returns when every place is taken; CROWD - PLACES wait outside. */
+static void fill(struct bench *bench, uint16_t port, int fds[CROWD])
+{
+    unsigned before = open_descriptors();
+
+    for (int i = 0; i < CROWD; i++)
+        fds[i] = port ? dial_tcp(port) : dial(bench->socket);
+    await_descriptors(before + CROWD + PLACES);
+}
+
+static struct bench *open_with_tcp(unsigned request_ms, uint16_t *out_port)
 {
     struct bench *bench = bench_new(false);
     struct api_options options = options_of(bench);
-    uint16_t port = free_port();
     char address[64];
 
-    (void)state;
-    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
+    *out_port = free_port();
+    snprintf(address, sizeof(address), "127.0.0.1:%u", *out_port);
     options.address = address;
     options.token_file = bench->token_file;
+    options.request_ms = request_ms;
     bench_start(bench, &options);
+    return bench;
+}
+
+static void full_door_opens_again(void **state)
+{
+    struct bench *bench = bench_open();
+    unsigned before = open_descriptors();
+    int fds[CROWD];
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        fill(bench, 0, fds);
+        for (int i = 0; i < CROWD; i++)
+            close(fds[i]);
+        EXPECT(bench, "GET", "/healthz", 200, "ok");
+        await_descriptors(before);
+    }
+    bench_free(bench);
+}
+
+static void waiting_ones_get_the_places_of_those_answered(void **state)
+{
+    struct bench *bench = bench_open();
+    int fds[CROWD];
+    size_t len;
+
+    (void)state;
+    fill(bench, 0, fds);
+    for (int i = 0; i < CROWD; i++)
+        say(fds[i], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; i < CROWD; i++) {
+        char *got = read_all(fds[i], &len);
+        assert_non_null(strstr(got, " 200 "));
+        free(got);
+    }
+    bench_free(bench);
+}
+
+/* True: it has hung up on us. Half a request more, if not. */
+static bool is_shown_out(int fd)
+{
+    struct pollfd ready = { .fd = fd, .events = POLLIN };
+    char byte;
+
+    (void)send(fd, "A", 1, MSG_NOSIGNAL);
+    return poll(&ready, 1, 20) == 1 && read(fd, &byte, 1) <= 0;
+}
+
+static void silent_ones_do_not_stay(void **state)
+{
+    uint16_t port;
+    struct bench *bench = open_with_tcp(300, &port);
+    int fds[CROWD];
+
+    (void)state;
+    fill(bench, port, fds);
+    EXPECT(bench, "GET", "/healthz", 200, "ok"); /* the other door has places of its own */
+    assert_int_equal(over_tcp(port, "Authorization: Bearer " TOKEN "\r\n"), 200);
+    for (int i = 0; i < CROWD; i++) {
+        while (!is_shown_out(fds[i]))
+            ;
+        close(fds[i]);
+    }
+    bench_free(bench);
+}
+
+static void tcp_needs_the_token(void **state)
+{
+    uint16_t port;
+    struct bench *bench = open_with_tcp(0, &port);
+
+    (void)state;
     assert_int_equal(over_tcp(port, ""), 401);
     assert_int_equal(over_tcp(port, "Authorization: Basic " TOKEN "\r\n"), 401);
     assert_int_equal(over_tcp(port, "Authorization: Bearer 0123456789abcdef012\r\n"), 401);
@@ -706,6 +889,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(well),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(long_lines_are_answered_at_once),
+        cmocka_unit_test(one_request_a_connection),
         cmocka_unit_test(bodies_are_refused),
         cmocka_unit_test(queue_pages),
         cmocka_unit_test(change_and_flush),
@@ -714,6 +899,9 @@ int main(void)
         cmocka_unit_test(client_goes_away),
         cmocka_unit_test(stopping_answers_503),
         cmocka_unit_test(traces),
+        cmocka_unit_test(full_door_opens_again),
+        cmocka_unit_test(waiting_ones_get_the_places_of_those_answered),
+        cmocka_unit_test(silent_ones_do_not_stay),
         cmocka_unit_test(tcp_needs_the_token),
         cmocka_unit_test(starts_that_are_refused),
         cmocka_unit_test(stale_socket_is_replaced),
