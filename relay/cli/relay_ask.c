@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 /* Changing a million messages takes a while before the first byte of an answer. */
-#define PATIENCE_MS (30u * 60 * 1000)
+#define PATIENCE_MIN 30u
+/* So long silent, it is asked whether it is well, and has as long to say so; then now and again. */
+#define QUIET_MS 5000u
+#define ASK_AGAIN_MS 30000u
 
 static char *join(struct str folder, const char *name)
 {
@@ -68,20 +71,70 @@ static enum err refuse(const struct http_response *response, struct fault *fault
     return err;
 }
 
+/* ---- one request ---- */
+
+struct patience {
+    const struct relay_ask *ask;
+    uint32_t next_ms; /* of silence, when it is asked */
+    bool is_told, has_run_out;
+};
+
+/* Any answer will do, also a bad one, and that it is gone shows on the request itself. */
+static bool is_alive(const struct relay_ask *ask)
+{
+    struct http_request request = {
+        .method = "GET", .socket = ask->socket, .path = "/healthz", .timeout_ms = QUIET_MS
+    };
+    struct http_response response;
+    enum err rc = http_call(&request, &response, NULL);
+
+    http_response_clear(&response);
+    return rc != ERR_TIMEOUT;
+}
+
+static bool go_on_waiting(void *arg, uint32_t silent_ms)
+{
+    struct patience *patience = arg;
+
+    if (silent_ms < QUIET_MS)
+        patience->next_ms = QUIET_MS;
+    if (silent_ms < patience->next_ms)
+        return true;
+    patience->next_ms = silent_ms + ASK_AGAIN_MS;
+    patience->has_run_out = !is_alive(patience->ask);
+    if (patience->has_run_out || patience->is_told)
+        return !patience->has_run_out;
+    patience->is_told = true;
+    (void)cmd_fail(EX_OK,
+                   "the relay runs, but this takes it longer (much mail, or a slow disk): waiting "
+                   "for up to %u minutes",
+                   PATIENCE_MIN);
+    return true;
+}
+
 enum err relay_ask_call(const struct relay_ask *ask, const char *method, const char *path,
                         http_chunk_fn *chunk, void *arg, struct http_response *response,
                         struct fault *fault)
 {
+    struct patience patience = { .ask = ask, .next_ms = QUIET_MS };
     struct http_request request = { .method = method,
                                     .socket = ask->socket,
                                     .path = path,
-                                    .timeout_ms = PATIENCE_MS,
+                                    .timeout_ms = PATIENCE_MIN * 60 * 1000,
                                     .chunk = chunk,
-                                    .arg = arg };
+                                    .arg = arg,
+                                    .wait = go_on_waiting,
+                                    .wait_arg = &patience };
     enum err rc = http_call(&request, response, fault);
 
     if (rc == ERR_NOT_FOUND || rc == ERR_REFUSED)
         return ERR_REFUSED;
+    if (patience.has_run_out)
+        return fault_set(fault, rc,
+                         "the relay at %s does not answer, not even whether it is well: it is "
+                         "stopped or hangs; systemctl status waypost and its log tell more, "
+                         "systemctl restart waypost starts it anew (queued mail is kept)",
+                         ask->socket);
     if (rc == ERR_DENIED)
         return fault_set(fault, rc,
                          "cannot connect to the relay at %s: permission denied (root and the "

@@ -23,7 +23,8 @@ struct relay_ask {
 int relay_ask_open(const char *conf_file, struct relay_ask *ask);
 void relay_ask_close(struct relay_ask *ask);
 
-/* One request. ERR_OK: answered with 2xx. ERR_REFUSED: the relay is down. Anything
+/* One request. It may take the relay half an hour as long as that is alive; standard error
+ * says that we wait. ERR_OK: answered with 2xx. ERR_REFUSED: the relay is down. Anything
  * else: `fault` has the sentence, the API's own when it answered. Clear the response. */
 enum err relay_ask_call(const struct relay_ask *ask, const char *method, const char *path,
                         http_chunk_fn *chunk, void *arg, struct http_response *response,

@@ -3,6 +3,8 @@
  */
 #include "relay/net/http.h"
 
+#include "relay/base/clock.h"
+
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -72,6 +74,8 @@ struct call {
     struct curl_slist *fields;
     char words[CURL_ERROR_SIZE];
     bool broken_off;
+    curl_off_t body_bytes;
+    uint64_t heard_ms; /* when they became so many */
 };
 
 static bool is_for_chunk(const struct call *call)
@@ -94,6 +98,19 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
         return len;
     call->broken_off = true;
     return 0;
+}
+
+static int on_progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t up_total,
+                       curl_off_t up_now)
+{
+    struct call *call = arg;
+    uint64_t now_ms = clock_mono_ms();
+
+    (void)total, (void)up_total, (void)up_now;
+    if (now != call->body_bytes)
+        call->heard_ms = now_ms;
+    call->body_bytes = now;
+    return !call->request->wait(call->request->wait_arg, (uint32_t)(now_ms - call->heard_ms));
 }
 
 static void add_field(struct call *call, const char *name, const char *value)
@@ -140,17 +157,30 @@ static void set_place(struct call *call, char *url, size_t size)
     curl.easy_setopt(call->easy, CURLOPT_PATH_AS_IS, 1L);
 }
 
+static void set_patience(struct call *call)
+{
+    const struct http_request *request = call->request;
+    uint32_t quiet_ms = request->timeout_ms ? request->timeout_ms : TIMEOUT_MS;
+
+    curl.easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     (long)(quiet_ms < CONNECT_MS ? quiet_ms : CONNECT_MS));
+    curl.easy_setopt(call->easy, CURLOPT_LOW_SPEED_LIMIT, 1L); /* a long list may take long */
+    curl.easy_setopt(call->easy, CURLOPT_LOW_SPEED_TIME, ((long)quiet_ms + 999) / 1000);
+    if (!request->wait)
+        return;
+    call->heard_ms = clock_mono_ms();
+    curl.easy_setopt(call->easy, CURLOPT_NOPROGRESS, 0L);
+    curl.easy_setopt(call->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl.easy_setopt(call->easy, CURLOPT_XFERINFODATA, call);
+}
+
 static void set_options(struct call *call)
 {
     const struct http_request *request = call->request;
-    long quiet_s = (long)((request->timeout_ms ? request->timeout_ms : TIMEOUT_MS) + 999) / 1000;
 
     curl.easy_setopt(call->easy, CURLOPT_CUSTOMREQUEST, request->method);
     curl.easy_setopt(call->easy, CURLOPT_NOSIGNAL, 1L);
     curl.easy_setopt(call->easy, CURLOPT_ERRORBUFFER, call->words);
-    curl.easy_setopt(call->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    curl.easy_setopt(call->easy, CURLOPT_LOW_SPEED_LIMIT, 1L); /* a long list may take long */
-    curl.easy_setopt(call->easy, CURLOPT_LOW_SPEED_TIME, quiet_s);
     curl.easy_setopt(call->easy, CURLOPT_WRITEFUNCTION, on_body);
     curl.easy_setopt(call->easy, CURLOPT_WRITEDATA, call);
     if (strcmp(request->method, "HEAD") == 0)
@@ -185,6 +215,8 @@ static enum err judge(const struct call *call, CURLcode code, struct fault *faul
             return fault_set(fault, ERR_CANCELLED, "broken off");
         return fault_set(fault, ERR_LIMIT, "the answer is longer than %zu MiB",
                          HTTP_BODY_MAX >> 20);
+    case CURLE_ABORTED_BY_CALLBACK:
+        return fault_set(fault, ERR_TIMEOUT, "no answer");
     case CURLE_OPERATION_TIMEDOUT:
         return fault_set(fault, ERR_TIMEOUT, "no answer: %s", call->words);
     case CURLE_GOT_NOTHING:
@@ -227,6 +259,7 @@ enum err http_call(const struct http_request *request, struct http_response *res
     char *url = mem_alloc(size);
     set_place(&call, url, size);
     set_options(&call);
+    set_patience(&call);
     add_fields(&call);
     CURLcode code = curl.easy_perform(call.easy);
     if (code == CURLE_OK)

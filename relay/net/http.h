@@ -14,6 +14,9 @@
 /* A piece of the answer's body as it arrives; false: enough, break off. */
 typedef bool http_chunk_fn(void *arg, struct str bytes);
 
+/* About once a second while nothing comes: silent for so long; false: give up. */
+typedef bool http_wait_fn(void *arg, uint32_t silent_ms);
+
 struct http_request {
     const char *method; /* "GET", "POST", ... */
     const char *socket; /* path of a unix socket; NULL: TCP, to `host` */
@@ -25,6 +28,8 @@ struct http_request {
     uint32_t timeout_ms;      /* without a byte; 0: 30 s */
     http_chunk_fn *chunk;     /* takes the body of a 2xx answer; NULL: it is gathered */
     void *arg;
+    http_wait_fn *wait; /* NULL: only timeout_ms ends the wait */
+    void *wait_arg;
 };
 
 #define HTTP_BODY_MAX ((size_t)64 << 20) /* a longer gathered body is ERR_LIMIT */
@@ -37,7 +42,7 @@ struct http_response {
 
 /* ERR_OK: there is an answer, whatever its status. Clear the response after use
  * in any case. ERR_REFUSED and ERR_NOT_FOUND: nobody listens there. ERR_CANCELLED:
- * `chunk` broke off. */
+ * `chunk` broke off. ERR_TIMEOUT: `wait` gave up, or the time is over. */
 enum err http_call(const struct http_request *request, struct http_response *response,
                    struct fault *fault);
 void http_response_clear(struct http_response *response);

@@ -484,6 +484,50 @@ def slips(stack):
         assert code == OK or len([line for line in text.splitlines() if line.startswith("waypost: ")]) == 1, text
 
 
+@case("a relay that is stopped is not waited for, and the answer says what to do")
+def stopped(stack):
+    relay = Waypost(stack, tls=False)
+    relay.process.send_signal(signal.SIGSTOP)
+    try:
+        commands = [subprocess.Popen([WAYPOST, "-c", relay.conf, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     text=True) for words in (["queue", "list"], ["trace", "x@y.test"], ["queue", "flush"])]
+        for command in commands:
+            out, err = command.communicate(timeout=30 * SLOW)
+            assert command.returncode == TEMPFAIL and not out, (command.args, command.returncode, out, err)
+            says(err, "does not answer", "stopped or hangs", "systemctl restart waypost")
+    finally:
+        relay.process.send_signal(signal.SIGCONT)
+    says(waypost("-c", relay.conf, "queue", "list"), "empty")
+
+
+@case("what takes a living relay long is waited for, and the wait is told")
+def slow(stack):
+    desk = Desk()
+    is_asked, door = threading.Event(), socket.socket(socket.AF_UNIX)
+    stack.callback(door.close)
+    door.bind(f"{desk.dir}/run/api.sock")
+    door.listen()
+
+    def answer(client):
+        with client:
+            request = client.recv(4096)
+            if b"/healthz" in request:
+                client.sendall(b"HTTP/1.1 503 no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                is_asked.set()
+            else:
+                assert request.startswith(b"POST /v1/queue/drop?all=1 ") and is_asked.wait(60)
+                client.sendall(b"HTTP/1.1 200 ok\r\nContent-Length: 32\r\nConnection: close\r\n\r\n"
+                               b'{"messages": 1, "recipients": 1}')
+
+    def serve():
+        for _ in range(2):
+            threading.Thread(target=answer, args=(door.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    text = waypost("-c", desk.conf, "queue", "drop", "--all")
+    says(text, "the relay runs, but this takes it longer", "30 minutes", "1 message")
+
+
 @case("who may not see something is told so, not that there is nothing")
 def others(stack):
     if os.geteuid() != 0:

@@ -22,7 +22,7 @@
 
 struct server {
     int fd;
-    const char *answer;
+    const char *answer; /* NULL: silent until the client hangs up */
     char asked[4096];
     pthread_t thread;
 };
@@ -49,7 +49,9 @@ static void *serve(void *arg)
             break;
         len += (size_t)n;
     }
-    size_t rest = strlen(server->answer);
+    while (!server->answer && read(fd, server->asked, sizeof(server->asked)) > 0)
+        ;
+    size_t rest = server->answer ? strlen(server->answer) : 0;
     const char *at = server->answer;
     while (rest) {
         ssize_t n = send(fd, at, rest, MSG_NOSIGNAL);
@@ -121,6 +123,34 @@ static void a_get_over_a_unix_socket(void **state)
     assert_memory_equal(response.body.at, "{}", 2);
     assert_non_null(strstr(server.asked, "GET /v1/queue?max=1 HTTP/1.1\r\n"));
     assert_null(strstr(server.asked, "Authorization"));
+    http_response_clear(&response);
+    unlink(socket_path);
+}
+
+static bool give_up_when_silent(void *arg, uint32_t silent_ms)
+{
+    *(uint32_t *)arg = silent_ms;
+    return silent_ms == 0;
+}
+
+static void a_silent_server_is_given_up_when_the_caller_says_so(void **state)
+{
+    struct server server;
+    struct http_response response;
+    struct fault fault;
+    uint32_t silent_ms = 0;
+    struct http_request request = { .method = "GET",
+                                    .socket = socket_path,
+                                    .path = "/",
+                                    .timeout_ms = 600000,
+                                    .wait = give_up_when_silent,
+                                    .wait_arg = &silent_ms };
+
+    (void)state;
+    start_unix(&server, NULL);
+    assert_int_equal(http_call(&request, &response, &fault), ERR_TIMEOUT);
+    finish(&server);
+    assert_in_range(silent_ms, 1, 60000);
     http_response_clear(&response);
     unlink(socket_path);
 }
@@ -256,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get_over_a_unix_socket),
+        cmocka_unit_test(a_silent_server_is_given_up_when_the_caller_says_so),
         cmocka_unit_test(a_post_over_tcp_with_a_token),
         cmocka_unit_test(a_long_answer_is_streamed_and_may_be_broken_off),
         cmocka_unit_test(an_error_is_gathered_not_streamed),
