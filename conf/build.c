@@ -216,6 +216,18 @@ static void drop_empty_tls(struct conf *conf)
     conf->tls_count = kept;
 }
 
+static void find_api(struct tree *tree, struct conf *conf)
+{
+    conf->api.in_file = tree->sections->place.file;
+    conf->api.line = tree->sections->place.line;
+    for (const struct tree_section *s = tree->sections; s; s = s->next) {
+        if (s->kind != SECTION_API)
+            continue;
+        conf->api.in_file = s->place.file;
+        conf->api.line = s->place.line;
+    }
+}
+
 /* The listener that is always there, for sendmail(1). */
 static void add_sendmail(struct tree *tree, struct conf *conf)
 {
@@ -259,4 +271,5 @@ void build_conf(struct tree *tree, struct conf *conf)
     find_mailname(tree, conf);
     drop_empty_tls(conf);
     add_sendmail(tree, conf);
+    find_api(tree, conf);
 }

@@ -126,6 +126,28 @@ static void check_api(struct tree *tree, const struct conf *conf)
                      "relay");
 }
 
+/* sendmail's is not looked at: without it the relay starts all the same, and tells. */
+static void check_api_socket(struct tree *tree, const struct conf *conf)
+{
+    struct place place = where(tree, SECTION_API, "socket");
+    struct str path = conf->api.socket;
+
+    if (path.len > UNIX_PATH_MAX)
+        report_error(
+            tree->report, place, arena_printf(tree->arena, "name one of at most %d", UNIX_PATH_MAX),
+            "api: the socket's path has %zu octets, more than a socket can have", path.len);
+    for (size_t i = 0; i < conf->serve_count; i++) {
+        const struct conf_listen *listen = &conf->listens[i];
+        if (!str_starts(listen->address, STR("unix:")) ||
+            !str_eq(str_from(listen->address, 5), path))
+            continue;
+        report_error(tree->report, place, "give each its own",
+                     i < conf->listen_count ? "api: the socket is that of listen \"%.*s\""
+                                            : "api: the socket is that of %.*s",
+                     STR_ARG(listen->name));
+    }
+}
+
 static void check_hostname(struct tree *tree, const struct conf *conf)
 {
     if (str_chr(conf->hostname, '.') < conf->hostname.len)
@@ -149,4 +171,5 @@ void check_conf(struct tree *tree, struct conf *conf)
     check_limits(tree, conf);
     check_log(tree, conf);
     check_api(tree, conf);
+    check_api_socket(tree, conf);
 }

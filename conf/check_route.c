@@ -76,6 +76,38 @@ static void check_credentials(struct tree *tree, struct conf_route *route)
         read_password(tree, route);
 }
 
+static bool has_port(struct str relay, const char *port)
+{
+    size_t colon = str_chr(relay, ':');
+    bool is_bracketed = str_starts(relay, STR("["));
+
+    if (is_bracketed)
+        colon = str_chr(relay, ']') + 1;
+    else if (str_chr(str_from(relay, colon + 1), ':') + colon + 1 < relay.len)
+        return false; /* an IPv6 address without a port */
+    return colon < relay.len && str_eq(str_from(relay, colon + 1), str_of(port));
+}
+
+/* RFC 8314 3.3: TLS at connect on 465, STARTTLS on 587. With the other one both wait for
+ * the other to speak. */
+static void check_ports(struct tree *tree, const struct conf_route *route)
+{
+    bool is_implicit = route->tls == POLICY_IMPLICIT;
+
+    for (size_t i = 0; i < route->relay.count; i++) {
+        struct str relay = route->relay.items[i];
+        if (!has_port(relay, is_implicit ? "587" : "465"))
+            continue;
+        report_warning(tree->report, place_of(route),
+                       is_implicit ? "use tls = verified, or port 465"
+                                   : "use tls = implicit, or port 587",
+                       "route \"%.*s\" has tls = %s, but hosts expect %s: %s", STR_ARG(route->name),
+                       policy_word(route->tls),
+                       is_implicit ? "STARTTLS on port 587" : "TLS at connect on port 465",
+                       report_shown(tree->arena, relay));
+    }
+}
+
 static void check_sender(struct tree *tree, const struct conf_route *route)
 {
     if (route->sender.len > 0)
@@ -121,6 +153,7 @@ void check_routes(struct tree *tree, struct conf *conf)
             report_error(tree->report, place_of(route), "use tls = verified, or name a relay",
                          "route \"%.*s\" has tls = implicit, which MX hosts do not speak",
                          STR_ARG(route->name));
+        check_ports(tree, route);
         check_credentials(tree, route);
         check_sender(tree, route);
         check_reached(tree, conf, i);

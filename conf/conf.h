@@ -149,6 +149,8 @@ struct conf {
     uint64_t drain_ms;
     struct {
         struct str socket, address, token_file;
+        const char *in_file; /* the section, or the file's top */
+        unsigned line;
     } api;
     struct {
         struct str socket, drop; /* empty: none */

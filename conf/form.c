@@ -9,7 +9,6 @@
 #include <stdio.h>
 
 #define HOST_MAX 253
-#define UNIX_PATH_MAX 107
 
 /* An IPv6 address may name its interface: "fe80::1%eth0". */
 static bool is_ip(struct str text, int family, unsigned char out[16])

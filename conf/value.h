@@ -27,6 +27,8 @@ void value_print_size(uint64_t octets, struct buf *out); /* "50M" */
 void value_print_duration(uint64_t ms, struct buf *out); /* "1m30s" */
 void value_print_range(const struct option_row *row, struct buf *out); /* "1s to 1h" */
 
+#define UNIX_PATH_MAX 107 /* of a socket; the NUL behind it not counted */
+
 /* Does a text look as it should? If not, *out_wants says how. */
 bool form_fits(enum option_form form, struct str text, const char **out_wants);
 

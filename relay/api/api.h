@@ -100,4 +100,7 @@ struct api_options {
 enum err api_new(const struct api_options *options, struct api **out_api, struct fault *fault);
 void api_free(struct api **api); /* requests under way are answered 503 */
 
+/* The token in this file, or what is wrong with it; yours. */
+enum err api_read_token(const char *path, char **out_token, struct fault *fault);
+
 #endif

@@ -170,7 +170,6 @@ void route_run(struct call *call, const char *method, const char *path);
 /* ---- api_socket.c ---- */
 
 enum err api_listen_unix(struct api *api, const char *path, int *out_fd, struct fault *fault);
-enum err api_read_token(const char *path, char **out_token, struct fault *fault);
 enum err api_listen_tcp(const char *address, int *out_fd, struct fault *fault);
 void api_unlink_socket(struct api *api);
 

@@ -3,6 +3,7 @@
  * will open it, by the code that will.
  */
 #include "dkim/keyring.h"
+#include "relay/api/api.h"
 #include "relay/cli/check_machine.h"
 #include "relay/ingress/users.h"
 #include "relay/net/tls.h"
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -228,6 +230,23 @@ static void check_conf_files(struct files *files)
         }
 }
 
+/* Without an address nobody asks for it. */
+static void check_token(struct files *files)
+{
+    const struct conf *conf = files->conf;
+    const char *path = cstr(files, conf->api.token_file);
+    struct fault fault;
+    char *token = NULL;
+
+    if (*path && api_read_token(path, &token, &fault))
+        check_report_add(
+            files->report, conf->api.address.len > 0 ? CONF_ERROR : CONF_WARNING,
+            (struct check_place){ conf->api.in_file, conf->api.line },
+            fix_of(files, &fault, path, "write one line into it, as openssl rand -hex 20 makes it"),
+            "%s", fault.text);
+    free(token);
+}
+
 void check_files(const struct conf *conf, struct check_report *report)
 {
     struct files files = { conf, report };
@@ -242,5 +261,5 @@ void check_files(const struct conf *conf, struct check_report *report)
     check_ca(&files, top, conf->ca_file);
     for (size_t i = 0; i < conf->route_count; i++)
         check_route(&files, &conf->routes[i]);
-    check_readable(&files, top, arena_cstr(&report->arena, conf->api.token_file));
+    check_token(&files);
 }

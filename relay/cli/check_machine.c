@@ -124,18 +124,33 @@ static void check_data(struct machine *machine, bool root_makes_it)
     }
 }
 
+static bool is_missing(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) != 0 && errno == ENOENT;
+}
+
 static void check_socket(struct machine *machine, bool root_makes_it)
 {
+    struct check_place place = { machine->conf->api.in_file, machine->conf->api.line };
     const char *folder = parent_of(machine, machine->conf->api.socket);
+    const char *parent = parent_of(machine, str_of(folder));
 
     if (is_folder(folder)) {
         if (access(folder, W_OK | X_OK) != 0)
             tell_folder(machine, folder, "the folder of the API socket", strerror(errno));
         return;
     }
+    if (is_missing(parent)) {
+        check_report_add(machine->report, CONF_ERROR, place,
+                         "make it, or name a socket elsewhere: the relay makes one folder, no more",
+                         "%s: the folder for the folder of the API socket does not exist", parent);
+        return;
+    }
     /* systemd makes it (RuntimeDirectory=) before it starts us. */
-    if (!root_makes_it && access(parent_of(machine, str_of(folder)), W_OK | X_OK) != 0)
-        check_report_add(machine->report, CONF_WARNING, machine->top,
+    if (!root_makes_it && access(parent, W_OK | X_OK) != 0)
+        check_report_add(machine->report, CONF_WARNING, place,
                          "make it, or let the service manager do so (RuntimeDirectory=waypost)",
                          "%s: the folder of the API socket does not exist, and %s cannot make it",
                          folder, machine->user);

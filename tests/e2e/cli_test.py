@@ -392,6 +392,24 @@ def check_bad(stack):
         assert str(desk.conf) in text and "1 error" in text, (what, text)
 
 
+@case("the API's socket and token that serve refuses are told by check")
+def check_api(stack):
+    for what, options, *pieces in (
+            ("a short token", 'address = "127.0.0.1:1" token-file = "@/token"', "has 3 characters", "openssl rand"),
+            ("no token", 'address = "127.0.0.1:1" token-file = "@/none"', "@/none", "a file that exists"),
+            ("a socket path that is too long", f'socket = "/{"x" * 107}"', "108 octets", "at most 107"),
+            ("no folder for the folder of the socket", 'socket = "@/no/such/api.sock"', "@/no:", "make it"),
+            ("the socket of sendmail", 'socket = "@/run/submit.sock"', "that of sendmail", "give each its own")):
+        desk = Desk()
+        (desk.dir / "token").write_text("abc\n")
+        section = "api { " + options.replace("@", str(desk.dir)) + " }"
+        desk.conf.write_text(re.sub(r"^api {.*?}", section, desk.text, flags=re.M))
+        text = desk.check()
+        says(text, f"{desk.conf}:3: error:", "1 error", *[piece.replace("@", str(desk.dir)) for piece in pieces])
+        done = run(WAYPOST, "-c", desk.conf, "serve", check=False)
+        assert done.returncode != OK, (what, done)
+
+
 @case("check finds what the options themselves cannot be, all at once")
 def check_options(stack):
     desk = Desk()

@@ -102,6 +102,7 @@ static struct conf *good(const char *text)
 #define CERT "tls { certificate = a key = b }\n"
 #define USERS "users { file = u }\n"
 #define BASE HOST LOCAL
+#define TEN "0123456789"
 
 static const struct {
     const char *name, *text, *found;
@@ -285,6 +286,30 @@ static const struct {
     { "implicit TLS by MX", BASE "route a { tls = implicit }\n",
       "main:3: route \"a\" has tls = implicit, which MX hosts do not speak (use tls = verified, or "
       "name a relay)\n" },
+    { "STARTTLS to a port with TLS at connect",
+      BASE
+      "route a { relay = {\"h:587\", \"h:465\", \"[::1]:465\", \"2001:db8::465\", \"[::465]\"} "
+      "tls = verified }\n",
+      "warning main:3: route \"a\" has tls = verified, but hosts expect TLS at connect on port 465: "
+      "h:465 (use tls = implicit, or port 587)\n"
+      "warning main:3: route \"a\" has tls = verified, but hosts expect TLS at connect on port 465: "
+      "[::1]:465 (use tls = implicit, or port 587)\n" },
+    { "TLS at connect to a port with STARTTLS",
+      BASE "route a { relay = {\"h\", \"h:465\", \"h:587\"} tls = implicit }\n",
+      "warning main:3: route \"a\" has tls = implicit, but hosts expect STARTTLS on port 587: h:587 "
+      "(use tls = verified, or port 465)\n" },
+    { "the API where sendmail listens",
+      BASE "sendmail { socket = /run/x }\napi { socket = /run/x }\n",
+      "main:4: api: the socket is that of sendmail (give each its own)\n" },
+    { "the API where a listener listens",
+      BASE "listen u { address = \"unix:/run/x\" }\napi { socket = /run/x }\n",
+      "main:4: api: the socket is that of listen \"u\" (give each its own)\n" },
+    { "a socket path of 108 octets",
+      BASE "api { socket = /" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "1234567 }\n",
+      "main:3: api: the socket's path has 108 octets, more than a socket can have (name one of at "
+      "most 107)\n" },
+    { "a socket path of 107 octets",
+      BASE "api { socket = /" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "123456 }\n", "" },
     { "a route that is never taken",
       BASE "route all { relay = h }\nroute b { match = \"b.test\" }\n",
       "warning main:4: route \"b\" is never taken: \"all\" before it takes everything (put it "
@@ -787,7 +812,7 @@ static void test_schema(void **state)
     (void)state;
     for (size_t i = 0; i < option_row_count; i++) {
         const struct option_row *row = &option_rows[i];
-        max_align_t home[sizeof(struct conf) / sizeof(max_align_t) + 1] = { 0 };
+        max_align_t home[(sizeof(struct conf) + sizeof(max_align_t)) / sizeof(max_align_t)] = { 0 };
         struct arena arena;
         arena_init(&arena);
         if (row->start && !value_set_default(row, home, &arena))
