@@ -14,6 +14,7 @@
 #define WAYPOST_CONF_CONF_H
 
 #include "relay/base/arena.h"
+#include "relay/base/canon.h"
 #include "relay/base/err.h"
 #include "relay/base/log.h"
 #include "relay/mail/policy.h"
@@ -57,6 +58,7 @@ struct conf_dkim_key {
 struct conf_dkim {
     struct str domain; /* "*": the fallback, then sign_as is set */
     struct str sign_as;
+    enum canon canon;
     const char *in_file;
     unsigned line;
     const struct conf_dkim_key *keys;

@@ -41,6 +41,7 @@ const size_t option_row_count = sizeof(option_rows) / sizeof(option_rows[0]);
 WORDS_OF(words_listen_tls, "none", "starttls", "implicit")
 WORDS_OF(words_listen_auth, "off", "optional", "required")
 WORDS_OF(words_policy, POLICY_LEVEL_MAP(WORD))
+WORDS_OF(words_canon, CANON_MAP(WORD))
 WORDS_OF(words_log_to, LOG_TO_MAP(WORD))
 WORDS_OF(words_log_format, LOG_FORMAT_MAP(WORD))
 WORDS_OF(words_log_level, HOP_WEIGHT_MAP(WORD))

@@ -98,8 +98,8 @@ enum option_form {
 };
 
 typedef const char *words_fn(unsigned index); /* NULL behind the last one */
-words_fn words_listen_tls, words_listen_auth, words_policy, words_log_to, words_log_format,
-    words_log_level;
+words_fn words_listen_tls, words_listen_auth, words_policy, words_canon, words_log_to,
+    words_log_format, words_log_level;
 
 struct option_row {
     enum section_kind section;
@@ -184,6 +184,11 @@ struct option_row {
                                                                                                    \
     X(DKIM, "sign-as", TEXT, OWN(dkim, sign_as), "", "the title", "example.com", FORM(DOMAIN),     \
       "The domain of the signature (d=). Needed when the title is \"*\".")                         \
+    X(DKIM, "canonicalization", WORD, OWN(dkim, canon), "relaxed/relaxed", NULL, "relaxed/simple", \
+      WORDS(canon),                                                                                \
+      "What counts as the same message when a signature is verified (c=), of head and body: "      \
+      "relaxed forgives blanks that were changed on the way, simple forgives nothing. One of "     \
+      "relaxed/relaxed; relaxed/simple: as OpenDKIM in Debian, a little cheaper to make.")         \
     X(KEY, "file", TEXT, OWN(dkim_key, file), NULL, NULL, "/etc/waypost/dkim/example.com.s1.pem",  \
       FORM(FILE),                                                                                  \
       "The private key, in PEM form, readable by nobody else. waypost dkim keygen makes one.")     \

@@ -133,6 +133,7 @@ static enum err load_key(struct keyring *keyring, const struct keyring_key *from
         .domain = lowered(&keyring->arena, str_of(from->domain)),
         .sign_as = lowered(&keyring->arena, str_of(from->sign_as ? from->sign_as : from->domain)),
         .selector = arena_str(&keyring->arena, str_of(from->selector)),
+        .body_form = from->canon == CANON_SIMPLE_BODY ? DKIM_CANON_SIMPLE : DKIM_CANON_RELAXED,
     };
     enum err err = check_names(key, from->file, fault);
     if (!err)

@@ -8,6 +8,7 @@
 #ifndef WAYPOST_DKIM_KEYRING_H
 #define WAYPOST_DKIM_KEYRING_H
 
+#include "relay/base/canon.h"
 #include "relay/base/err.h"
 #include "relay/base/str.h"
 
@@ -18,6 +19,7 @@ struct keyring_key {
     const char *sign_as; /* NULL: same as domain */
     const char *selector;
     const char *file; /* PEM, PKCS#8 or PKCS#1; RSA >= 1024 bits or Ed25519 */
+    enum canon canon;
 };
 
 /* The fault names the file and the reason: missing, unreadable, readable by

@@ -19,6 +19,7 @@ struct ring_key {
     struct str sign_as; /* lower case, NUL behind it */
     struct str selector;
     dkim_alg_t algorithm;
+    dkim_canon_t body_form;
     EVP_PKEY *key;
     bool library_keeps; /* libopendkim never gives its reference back */
 };

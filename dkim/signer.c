@@ -109,7 +109,7 @@ static enum err open_handles(struct signer *signer, struct fault *fault)
                                  &signer->arena, (dkim_sigkey_t)(uintptr_t)KEYLEND_TEXT,
                                  (const u_char *)handle->key->selector.at,
                                  (const u_char *)handle->key->sign_as.at, DKIM_CANON_RELAXED,
-                                 DKIM_CANON_RELAXED, handle->key->algorithm, -1, &status);
+                                 handle->key->body_form, handle->key->algorithm, -1, &status);
         if (!handle->dkim)
             return judge(handle, status ? status : DKIM_STAT_INTERNAL, "message", fault);
     }

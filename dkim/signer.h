@@ -1,8 +1,8 @@
 /*
  * signer.h - DKIM signatures over one message (RFC 6376, RFC 8463).
  *
- * relaxed/relaxed, one signature per matching key (RSA and Ed25519 together
- * when both are there), important fields over-signed. Synchronous; feed pieces
+ * One signature per matching key (RSA and Ed25519 together when both are there),
+ * in the canonical form of that key, important fields over-signed. Synchronous; feed pieces
  * as they are, CRLF text; one thread at a time per signer, any number of
  * signers. The private-key step is in signer_end (RSA-2048: about 0.8 ms):
  * call that on a worker.

@@ -30,6 +30,7 @@ static enum err load_keys(struct setup *setup, struct fault *fault)
                 .sign_as = dkim->sign_as.len ? arena_cstr(&setup->arena, dkim->sign_as) : NULL,
                 .selector = arena_cstr(&setup->arena, dkim->keys[k].selector),
                 .file = arena_cstr(&setup->arena, dkim->keys[k].file),
+                .canon = dkim->canon,
             };
     }
     return keyring_new(keys, count, &setup->keyring, fault);

@@ -100,6 +100,7 @@ static void check_key(struct files *files, const struct conf_dkim *dkim,
         .sign_as = dkim->sign_as.len ? cstr(files, dkim->sign_as) : NULL,
         .selector = cstr(files, key->selector),
         .file = cstr(files, key->file),
+        .canon = dkim->canon,
     };
     struct keyring *keyring;
     struct fault fault;

@@ -1,7 +1,8 @@
 /*
  * dkim_sign.c - signs one message, for dkim_verify.py to check.
  *
- * usage: dkim_sign DOMAIN SELECTOR=KEYFILE... < message > signed message
+ * usage: dkim_sign DOMAIN FORMS SELECTOR=KEYFILE... < message > signed message
+ * FORMS: c= of the signatures, relaxed/simple for example.
  * Pieces are cut at odd places on purpose. Exit 65: the message cannot be
  * signed (its reason on stderr).
  */
@@ -32,6 +33,22 @@ static enum err sign(struct keyring *keyring, const char *domain, struct str mes
     return err;
 }
 
+static bool read_forms(const char *word, enum canon *out_canon)
+{
+    static const char *const words[] = {
+#define X(name, word) [CANON_##name] = word,
+        CANON_MAP(X)
+#undef X
+    };
+
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        *out_canon = (enum canon)i;
+        if (!strcmp(words[i], word))
+            return true;
+    }
+    return false;
+}
+
 static struct str read_all(FILE *from)
 {
     char *bytes = NULL;
@@ -51,18 +68,20 @@ int main(int argc, char **argv)
     struct keyring *keyring;
     struct fault fault;
     struct buf out;
+    enum canon canon;
     size_t count = 0;
 
-    for (int i = 2; i < argc && count < KEYS_MAX; i++) {
+    if (argc < 4 || !read_forms(argv[2], &canon))
+        return EX_USAGE;
+    for (int i = 3; i < argc && count < KEYS_MAX; i++) {
         char *equals = strchr(argv[i], '=');
         if (!equals)
             return EX_USAGE;
         *equals = '\0';
-        keys[count++] =
-            (struct keyring_key){ .domain = argv[1], .selector = argv[i], .file = equals + 1 };
+        keys[count++] = (struct keyring_key){
+            .domain = argv[1], .selector = argv[i], .file = equals + 1, .canon = canon
+        };
     }
-    if (!count)
-        return EX_USAGE;
     buf_init(&out, 65536);
     struct str message = read_all(stdin);
     enum err err = keyring_new(keys, count, &keyring, &fault);

@@ -141,6 +141,24 @@ def random_messages(stack):
             assert message.endswith(b"\r\n\r\n" + body), f"seed {seed}, message {number}: the body was changed"
 
 
+@case("canonicalization = relaxed/simple signs so from the reload on, for all tricky messages")
+def simple_body(stack):
+    relay, hop = signing_relay(stack)
+    records = records_of(relay)
+    assert re.findall(rb"; c=(.*?);", send_from(stack, relay, hop, "a@example.com")[1]) == [b"relaxed/relaxed"] * 2
+    section = f'dkim "{DOMAIN}" {{'
+    relay.conf.write_text(relay.conf.read_text().replace(section, section + " canonicalization = relaxed/simple"))
+    relay.reload()
+    wire = Wire(stack, relay.port)
+    wire.ehlo()
+    sent = [(name, submit(wire, content)) for name, content in dkim_verify.messages() if b"\0" not in content]
+    for name, queue_id in sent:
+        message = arrived(hop, queue_id)
+        assert_verifies(relay, records, message, name)
+        ours = [c for c in re.findall(rb"; c=(.*?);", message) if b"/" in c]
+        assert ours == [b"relaxed/simple"] * 2, (name, ours)
+
+
 @case("a message of 25 MB arrives whole and verifies, by DATA and by BDAT")
 def large(stack):
     relay, hop = signing_relay(stack)

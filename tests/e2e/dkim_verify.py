@@ -7,7 +7,8 @@ usage: dkim_verify.py DKIM_SIGN [DKIM_CHECK] a table of tricky messages
 Offline: the key records are given to dkimpy by a function instead of DNS.
 Each message is signed with RSA and Ed25519 at once; both have to verify, with
 dkimpy and (by the program DKIM_CHECK) with libopendkim's own verifier, and
-adding a second over-signed field has to break both.
+adding a second over-signed field has to break both. In each of the canonical
+forms (RFC 6376 section 3.4), which forgive what they should and no more.
 """
 import base64
 import os
@@ -19,6 +20,7 @@ import tempfile
 import dkim
 
 DOMAIN = "example.com"
+FORMS = ("relaxed/relaxed", "relaxed/simple")
 HEAD = (b"From: a@example.com\r\nTo: b@example.net\r\nSubject: hello\r\n"
         b"Date: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n")
 
@@ -79,7 +81,7 @@ def dns_of(records):
     return lookup
 
 
-def count_verified(message, records):
+def count_verified(message, records, quiet=False):
     """How many of the DKIM-Signature fields on top verify, of how many of ours."""
     checker = dkim.DKIM(message)
     found = good = 0
@@ -90,7 +92,8 @@ def count_verified(message, records):
         try:
             good += bool(dkim.DKIM(message).verify(idx=index, dnsfunc=dns_of(records)))
         except dkim.DKIMException as error:
-            print(f"      dkimpy: {error}")
+            if not quiet:
+                print(f"      dkimpy: {error}")
     return good, found
 
 
@@ -125,8 +128,19 @@ def check_with_opendkim(program, folder, records, message):
     return None if said == "2 of 2" else f"opendkim: exit {run.returncode}: {said}"
 
 
-def check(name, program, checker, folder, keys, records, message):
-    run = subprocess.run([program, DOMAIN] + keys, input=message, stdout=subprocess.PIPE,
+def forgives(signed, records):
+    """The forms that forgive a change of blanks in head and body: "relaxed/simple" if only that of the head is forgiven."""
+    changes = {"head": (b"Subject: hello", b"SUBJECT:\r\n  hello "), "body": (b"\r\n\r\nhello\r\n", b"\r\n\r\nhello  \r\n")}
+    found = []
+    for part, (old, new) in changes.items():
+        assert signed.count(old) == 1, part
+        good = count_verified(signed.replace(old, new), records, quiet=True)[0]
+        found.append({0: "simple", 2: "relaxed"}.get(good, str(good)))
+    return "/".join(found)
+
+
+def check(name, forms, program, checker, folder, keys, records, message):
+    run = subprocess.run([program, DOMAIN, forms] + keys, input=message, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE)
     if run.returncode:
         return f"exit {run.returncode}: {run.stderr.decode(errors='replace').strip()}"
@@ -134,15 +148,19 @@ def check(name, program, checker, folder, keys, records, message):
         return "the message itself was changed"
     if count_verified(run.stdout, records) != (2, 2):
         return "does not verify"
+    if run.stdout.count(f"; c={forms};".encode()) != 2:
+        return f"is not signed with c={forms}"
     # The foreign signature of that message has no key anywhere.
     if checker and b"d=other.test" not in message:
         problem = check_with_opendkim(checker, folder, records, run.stdout)
         if problem:
             return problem
     if name == "plain":
+        if forgives(run.stdout, records) != forms:
+            return f"forgives {forgives(run.stdout, records)}"
         for field in (b"From", b"Subject", b"To", b"Reply-To", b"Content-Type"):
             forged = field + b": forged@example.org\r\n" + run.stdout
-            if count_verified(forged, records)[0]:
+            if count_verified(forged, records, quiet=True)[0]:
                 return f"a second {field.decode()} goes unnoticed"
     return None
 
@@ -151,11 +169,12 @@ def run_table(program, checker):
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         keys, records = make_keys(folder)
-        for name, message in messages():
-            problem = check(name, program, checker, folder, keys, records, message)
-            if problem:
-                failed += 1
-                print(f"FAIL  {name}: {problem}")
+        for forms in FORMS:
+            for name, message in messages():
+                problem = check(name, forms, program, checker, folder, keys, records, message)
+                if problem:
+                    failed += 1
+                    print(f"FAIL  {name}, {forms}: {problem}")
     print("failed:", failed)
     return 1 if failed else 0
 

@@ -140,7 +140,9 @@ static void test_bad_files(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct keyring_key key = { "example.com", NULL, "s1", in_dir(rows[i].file) };
+        struct keyring_key key = { .domain = "example.com",
+                                   .selector = "s1",
+                                   .file = in_dir(rows[i].file) };
         struct keyring *keyring = NULL;
         struct fault fault = { 0 };
         char want[300];
@@ -169,7 +171,10 @@ static void test_bad_names(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct keyring_key key = { rows[i].domain, rows[i].sign_as, rows[i].selector, rsa_file };
+        struct keyring_key key = { .domain = rows[i].domain,
+                                   .sign_as = rows[i].sign_as,
+                                   .selector = rows[i].selector,
+                                   .file = rsa_file };
         struct keyring *keyring = NULL;
         struct fault fault = { 0 };
         char want[300];
@@ -177,8 +182,10 @@ static void test_bad_names(void **state)
         assert_int_equal(keyring_new(&key, 1, &keyring, &fault), ERR_INVALID);
         assert_string_equal(fault.text, want);
     }
-    struct keyring_key twice[] = { { "a.test", NULL, "s1", rsa_file },
-                                   { "A.test", NULL, "s1", ed_file } };
+    struct keyring_key twice[] = {
+        { .domain = "a.test", .selector = "s1", .file = rsa_file },
+        { .domain = "A.test", .selector = "s1", .file = ed_file },
+    };
     struct keyring *keyring = NULL;
     assert_int_equal(keyring_new(twice, 2, &keyring, NULL), ERR_EXISTS);
 }
@@ -186,10 +193,10 @@ static void test_bad_names(void **state)
 static void test_match(void **state)
 {
     struct keyring_key keys[] = {
-        { "example.com", NULL, "s1", rsa_file },
-        { "example.com", NULL, "e1", ed_file },
-        { "news.example.com", NULL, "n1", ed_file },
-        { "*", "relay.test", "f1", rsa_file },
+        { .domain = "example.com", .selector = "s1", .file = rsa_file },
+        { .domain = "example.com", .selector = "e1", .file = ed_file },
+        { .domain = "news.example.com", .selector = "n1", .file = ed_file },
+        { .domain = "*", .sign_as = "relay.test", .selector = "f1", .file = rsa_file },
     };
     static const struct {
         const char *name, *domain, *words;
