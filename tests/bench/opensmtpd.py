@@ -31,7 +31,7 @@ action "next" relay host smtp://127.0.0.1:{sink_port}
 match from any for any action "next"
 """
 FILTER = ('filter "dkim" proc-exec "/usr/bin/env LD_LIBRARY_PATH={libraries} '
-          '/usr/libexec/opensmtpd/filter-dkimsign -c relaxed/relaxed -d {domain} -s {selector} '
+          '/usr/libexec/opensmtpd/filter-dkimsign -c {canonicalization} -d {domain} -s {selector} '
           '-k {key}" user opensmtpd group opensmtpd')
 
 
@@ -55,7 +55,8 @@ class OpenSmtpd(Peer):
         self.write("smtpd.conf", CONF.format(
             **self.ports, sink_port=sink_port, signed='filter "dkim"' if signs else "",
             filter=FILTER.format(libraries=debian.libraries(root), domain=DOMAIN,
-                                 selector=SELECTOR, key=key) if signs else ""))
+                                 selector=SELECTOR, key=key,
+                                 canonicalization=keys.canonicalization) if signs else ""))
 
     def launch(self):
         self.process = self.spawn(["/usr/bin/env", f"LD_PRELOAD={self.listen_more}",

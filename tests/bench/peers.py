@@ -77,9 +77,10 @@ def end_process(process, seconds=30):
 
 
 class Keys:
-    """One ECDSA certificate and one RSA-2048 signing key, the same for everybody."""
+    """One ECDSA certificate and one RSA-2048 signing key, the same for everybody, and how to sign."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, canonicalization="relaxed/relaxed"):
+        self.canonicalization = canonicalization
         self.certificate, self.key = f"{folder}/cert.pem", f"{folder}/key.pem"
         self.dkim = f"{folder}/dkim.pem"
         must(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
@@ -189,7 +190,8 @@ class Waypost(Peer):
                 '  tls = starttls  auth = required }',
                 f'tls {{ certificate = "{keys.certificate}"  key = "{keys.key}" }}',
                 f'users {{ file = "{users}" }}',
-                f'dkim "{DOMAIN}" {{ key "{SELECTOR}" {{ file = "{keys.dkim}" }} }}',
+                f'dkim "{DOMAIN}" {{ canonicalization = {keys.canonicalization}'
+                f'  key "{SELECTOR}" {{ file = "{keys.dkim}" }} }}',
             ]
         self.write("waypost.conf", "\n".join(lines) + "\n")
 

@@ -88,7 +88,7 @@ UMask 000
 Domain {domain}
 Selector {selector}
 KeyFile {folder}/milter/dkim.pem
-Canonicalization relaxed/relaxed
+Canonicalization {canonicalization}
 SignatureAlgorithm rsa-sha256
 OversignHeaders From
 RequireSafeKeys no
@@ -134,7 +134,8 @@ class Postfix(Peer):
         shutil.copy(keys.dkim, f"{self.folder}/milter/dkim.pem")
         self.write("etc/sasl/smtpd.conf", SASL_CONF.format(folder=self.folder))
         self.write("milter/opendkim.conf", OPENDKIM_CONF.format(
-            folder=self.folder, domain=DOMAIN, selector=SELECTOR))
+            folder=self.folder, domain=DOMAIN, selector=SELECTOR,
+            canonicalization=keys.canonicalization))
         base = f"{self.folder}/etc/sasl/sasldb2"
         must(["saslpasswd2", "-c", "-p", "-f", base, "-u", "relay.bench.test", USER],
              input=PASSWORD + "\n")
