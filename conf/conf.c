@@ -131,6 +131,7 @@ bool conf_glance(const char *file, struct conf **out_conf)
     if (!err)
         tree_read(&tree, tree.sections->place.file, text);
     build_glance(&tree, conf);
+    conf->is_partial = err || report.errors > 0;
     *out_conf = conf;
     return !err;
 }

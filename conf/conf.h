@@ -95,6 +95,7 @@ struct conf_destination {
 struct conf {
     struct arena arena;
     struct str file;
+    bool is_partial;     /* conf_glance: something of it could not be read, or has an error */
     struct str hostname; /* FQDN of the machine when not set */
     bool hostname_is_set;
     struct str data;

@@ -3,6 +3,14 @@
  */
 #include "relay/engine_impl.h"
 
+static void drop_gone(void *arg)
+{
+    struct engine *engine = arg;
+
+    engine->drops_alive--;
+    engine_loop_look_done(&engine->loops[0]);
+}
+
 static struct dropbox_options options_of(struct engine *engine, const struct setup *setup)
 {
     const struct conf *conf = setup->conf;
@@ -16,6 +24,9 @@ static struct dropbox_options options_of(struct engine *engine, const struct set
         .message_size = conf->limits.message_size,
         .user_messages = conf->sendmail.drop_messages,
         .user_bytes = conf->sendmail.drop_size,
+        .report = engine_dropbox_report,
+        .gone = drop_gone,
+        .arg = engine,
     };
 }
 
@@ -24,6 +35,7 @@ void engine_dropbox_start(struct engine *engine)
     struct dropbox_options options = options_of(engine, engine->setup);
 
     engine->dropbox = dropbox_new(&options);
+    engine->drops_alive++;
 }
 
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup)

@@ -99,6 +99,7 @@ struct engine {
     struct report_pace reports;
     struct api *api;
     struct dropbox *dropbox; /* loop 0's */
+    unsigned drops_alive;    /* of which something is under way, or may be */
     char *trace_folder, *api_socket, *api_address, *api_token_file;
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];
@@ -163,6 +164,7 @@ enum err engine_loop_start(struct engine_loop *own,
                            struct fault *fault); /* on any thread, before it runs */
 enum err engine_loop_apply(struct engine_loop *own, struct setup *setup, struct fault *fault);
 void engine_loop_drain(struct engine_loop *own);
+void engine_loop_look_done(struct engine_loop *own); /* draining, and perhaps at its end now */
 void engine_loop_abort(struct engine_loop *own);
 void engine_loop_free(struct engine_loop *own);
 
@@ -218,6 +220,10 @@ void engine_resolve(void *arg, struct str sender, struct str recipient, api_reso
 void engine_dropbox_start(struct engine *engine);
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
 void engine_dropbox_stop(struct engine_loop *own);
+
+/* engine_dropbox_report.c; as dropbox_options says */
+void engine_dropbox_report(void *arg, struct message *refused, const struct msgid *id,
+                           dropbox_reported_fn *fn, void *fn_arg);
 
 /* engine_control.c: what the API asks of the whole */
 void engine_gather(void *arg, bool with_lanes, api_state_fn *fn, void *fn_arg);

@@ -315,9 +315,11 @@ static void tell_done(struct engine_loop *first, void *arg)
     engine_loop_is_done(first->engine);
 }
 
-static void look_done(struct engine_loop *own)
+void engine_loop_look_done(struct engine_loop *own)
 {
-    if (!own->sessions_empty || !own->sched_idle || own->is_done)
+    bool takes = loop_index(own->loop) == 0 && own->engine->drops_alive > 0;
+
+    if (!own->sessions_empty || !own->sched_idle || takes || own->is_done)
         return;
     own->is_done = true;
     loop_timer_stop(own->loop, &own->retire_timer);
@@ -329,7 +331,7 @@ static void sessions_gone(void *arg)
     struct engine_loop *own = arg;
 
     own->sessions_empty = true;
-    look_done(own);
+    engine_loop_look_done(own);
 }
 
 static void sched_gone(void *arg)
@@ -337,7 +339,7 @@ static void sched_gone(void *arg)
     struct engine_loop *own = arg;
 
     own->sched_idle = true;
-    look_done(own);
+    engine_loop_look_done(own);
 }
 
 void engine_loop_drain(struct engine_loop *own)

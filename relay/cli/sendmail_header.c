@@ -86,6 +86,18 @@ struct taking {
     struct sendmail_names names; /* what was taken */
 };
 
+/* Has it the form that the relay keeps it in? */
+static enum err check_canonical(const struct addr *addr, struct fault *why)
+{
+    struct buf text;
+    enum err rc;
+
+    buf_init(&text, (size_t)2 * ADDR_MAX);
+    rc = addr_canonical(addr, &text, why);
+    buf_clear(&text);
+    return rc;
+}
+
 /* As it is said in MAIL and RCPT; the relay completes and canonicalizes it. */
 static bool check_address(struct taking *taking, struct str address)
 {
@@ -98,7 +110,8 @@ static bool check_address(struct taking *taking, struct str address)
                       STR_ARG(address));
         return false;
     }
-    if (addr_parse(address, ADDR_ALLOW_BARE | ADDR_ALLOW_UTF8, &addr, &why)) {
+    if (addr_parse(address, ADDR_ALLOW_BARE | ADDR_ALLOW_UTF8, &addr, &why) ||
+        check_canonical(&addr, &why)) {
         sendmail_fail(taking->fault, TROUBLE_ADDRESS, "\"" STR_FMT "\" is no address: %s",
                       STR_ARG(address), why.text);
         return false;

@@ -7,7 +7,10 @@
  */
 #include "relay/cli/sendmail.h"
 
+#include "relay/mail/fixup.h"
+
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -48,16 +51,48 @@ static void find_author(const struct conf *conf, struct arena *arena,
 
 /* ---- handing over ---- */
 
-/* The relay would refuse it when nobody listens any more. */
-static bool fits_folder(const struct conf *conf, const struct sendmail_message *message,
-                        struct sendmail_fault *fault)
+/* What the relay does to the header of a dropped message, it must be able to do: asked
+ * now, while the caller listens. */
+static bool can_mend(const struct sendmail_wish *wish, const struct conf *conf,
+                     const struct sendmail_message *message, struct fault *why)
 {
-    if (message->head_len <= conf->limits.header_size)
-        return true;
+    struct fixup_options options = {
+        .hostname = STR("localhost"),
+        .with = STR("LOCAL"),
+        .from_fallback = message->sender,
+        .hops_max = conf->is_partial ? UINT_MAX : conf->limits.hops,
+        .add_missing = true,
+    };
+    struct str head = str_head(buf_view(&message->text), message->head_len);
+    struct envelope envelope;
+    struct fixup_facts facts;
+    struct fixup_refusal refusal;
+    struct buf mended;
+    enum err rc;
+
+    envelope_init(&envelope);
+    envelope.flags = message->needs_utf8 || wish->smtputf8 ? ENVELOPE_SMTPUTF8 : 0;
+    buf_init(&mended, head.len * 4 + (64U << 10));
+    rc = fixup_header(head, &options, &envelope, &mended, &envelope.arena, &facts, &refusal, why);
+    buf_clear(&mended);
+    envelope_clear(&envelope);
+    return rc == ERR_OK;
+}
+
+/* The relay would refuse it when nobody listens any more. */
+static bool fits_folder(const struct sendmail_wish *wish, const struct conf *conf,
+                        const struct sendmail_message *message, struct sendmail_fault *fault)
+{
+    struct fault why;
+
     *fault = (struct sendmail_fault){ .trouble = TROUBLE_NONE };
-    sendmail_fail(fault, TROUBLE_TOO_LARGE, "the header has %zu octets, the relay takes %" PRIu64,
-                  message->head_len, (uint64_t)conf->limits.header_size);
-    return false;
+    if (!conf->is_partial && message->head_len > conf->limits.header_size)
+        sendmail_fail(fault, TROUBLE_TOO_LARGE,
+                      "the header has %zu octets, the relay takes %" PRIu64, message->head_len,
+                      (uint64_t)conf->limits.header_size);
+    else if (!can_mend(wish, conf, message, &why))
+        sendmail_fail(fault, TROUBLE_HEADER, "%s", why.text);
+    return !fault->trouble;
 }
 
 static bool hand_over(const struct sendmail_wish *wish, const struct conf *conf,
@@ -78,7 +113,7 @@ static bool hand_over(const struct sendmail_wish *wish, const struct conf *conf,
     *fault = first;
     if (result == SENT_REFUSED || conf->sendmail.drop.len == 0)
         return false;
-    if (!fits_folder(conf, message, fault))
+    if (!fits_folder(wish, conf, message, fault))
         return false;
     if (sendmail_drop(wish, conf->sendmail.drop.at, first.words.text, message, &why) == ERR_OK) {
         *fault = (struct sendmail_fault){ .trouble = TROUBLE_NONE };

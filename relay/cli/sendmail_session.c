@@ -155,6 +155,22 @@ static struct str path_of(const struct addr *addr, char *out, size_t size)
     return str_make(out, (size_t)len);
 }
 
+/* False: it was refused, as the relay would refuse it later. */
+static bool is_canonical(struct local *local, const struct addr *addr, struct status status)
+{
+    struct buf text;
+    struct fault why;
+    enum err rc = ERR_OK;
+
+    buf_init(&text, (size_t)2 * ADDR_MAX);
+    if (!addr_is_null(addr))
+        rc = addr_canonical(addr, &text, &why);
+    buf_clear(&text);
+    if (rc)
+        answer(local, 553, status, why.text);
+    return rc == ERR_OK;
+}
+
 static void keep_mail(struct local *local, const struct smtp_server_event *event)
 {
     char path[ADDR_MAX + 8];
@@ -165,6 +181,8 @@ static void keep_mail(struct local *local, const struct smtp_server_event *event
     struct sendmail_message message = { .sender = path_of(&event->addr, path, sizeof(path)) };
 
     reset(local);
+    if (!is_canonical(local, &event->addr, STATUS(5, 1, 7)))
+        return;
     sendmail_mail_line(&wish, &message, &local->lines);
     if (event->envid.len) { /* xtext already */
         local->lines.len -= 2;
@@ -178,6 +196,8 @@ static void keep_recipient(struct local *local, const struct smtp_server_event *
     char path[ADDR_MAX + 8];
     struct sendmail_wish wish = { .notify = event->notify };
 
+    if (!is_canonical(local, &event->addr, STATUS(5, 1, 3)))
+        return;
     sendmail_rcpt_line(&wish, path_of(&event->addr, path, sizeof(path)), &local->lines);
     if (event->orcpt.len) {
         local->lines.len -= 2;

@@ -45,11 +45,15 @@ void dropbox_busy(struct dropbox *dropbox) { dropbox->busy++; }
 bool dropbox_back(struct dropbox *dropbox)
 {
     dropbox->busy--;
-    if (!dropbox->is_stopped)
-        return true;
-    if (dropbox->busy == 0 && dropbox->under_way == 0)
-        dropbox_free(dropbox);
-    return false;
+    return !dropbox->is_stopped;
+}
+
+void dropbox_may_go(struct dropbox *dropbox)
+{
+    if (!dropbox->is_stopped || dropbox->busy > 0 || dropbox->under_way > 0)
+        return;
+    dropbox->options.gone(dropbox->options.arg);
+    dropbox_free(dropbox);
 }
 
 /* ---- looking ---- */
@@ -96,8 +100,10 @@ static void begin_more(struct dropbox *dropbox)
 void dropbox_is_done(struct dropbox *dropbox, bool was_taken)
 {
     dropbox->under_way--;
-    if (dropbox->is_stopped)
-        return; /* who called looks whether it can go */
+    if (dropbox->is_stopped) {
+        dropbox_may_go(dropbox);
+        return;
+    }
     if (was_taken)
         dropbox->is_told = false;
     else
@@ -111,7 +117,8 @@ static void looked(struct job *job)
     struct dropbox *dropbox = one->dropbox;
 
     if (!dropbox_back(dropbox)) {
-        look_free(&one);
+        look_free(&dropbox->look);
+        dropbox_may_go(dropbox);
         return;
     }
     dropbox->is_looking = false;
@@ -261,6 +268,5 @@ void dropbox_stop(struct dropbox **dropbox_at)
     if (!dropbox->is_looking)
         look_free(&dropbox->look);
     dropped_abort_all(dropbox);
-    if (dropbox->busy == 0 && dropbox->under_way == 0)
-        dropbox_free(dropbox);
+    dropbox_may_go(dropbox);
 }

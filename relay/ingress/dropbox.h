@@ -12,7 +12,9 @@
  * is found again after a crash is known to the store. (Twice all the same when
  * the message was even delivered, all within the moment between the accepting and
  * the removal, and the machine died in it: at least once is what mail promises.)
- * What does not make sense is moved aside, as corrupt-NAME, with one alarm. When
+ * What the relay does not take, or for some recipients not, its sender is told by a
+ * delivery report, which is durable before the file is removed. What does not make
+ * sense is reported too, and then moved aside, as corrupt-NAME, with one alarm. When
  * the store has no room it waits. A user's heap does not hold up the others: files
  * are taken in turns between users, and of one user so many at a time.
  *
@@ -26,6 +28,8 @@
 
 struct dropbox;
 
+typedef void dropbox_reported_fn(void *arg, enum err err);
+
 struct dropbox_options {
     struct loop *loop;
     struct store *store;
@@ -35,13 +39,21 @@ struct dropbox_options {
     uint64_t message_size;  /* the largest message */
     unsigned user_messages; /* of one user at a time */
     uint64_t user_bytes;
+    /* Store a delivery report about `refused`, whose recipients have all failed, to its
+     * sender, as the message `id`; one that is stored already will do. Calls back once,
+     * later, from the loop: ERR_AGAIN: not now; another: none can be made. */
+    void (*report)(void *arg, struct message *refused, const struct msgid *id,
+                   dropbox_reported_fn *fn, void *fn_arg);
+    void (*gone)(void *arg); /* after dropbox_stop(): nothing of it is under way any more */
+    void *arg;
 };
 
 /* The folder is made when it is missing and can be made. Text is copied. */
 struct dropbox *dropbox_new(const struct dropbox_options *options);
 void dropbox_set(struct dropbox *dropbox, const struct dropbox_options *options);
-/* No new file is begun; those under way are given up and stay where they are. It frees
- * itself when the workers are done with it. */
+/* No new file is begun; those under way are given up and stay where they are, but for
+ * those that may be durable by now: they would be taken once more. It frees itself
+ * when the last is done, and calls `gone`, perhaps at once. */
 void dropbox_stop(struct dropbox **dropbox);
 
 #endif

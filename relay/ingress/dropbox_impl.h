@@ -14,6 +14,7 @@
 #define DROPBOX_AT_ONCE 8       /* files under way */
 #define DROPBOX_FOUND_MAX 10000 /* of one look */
 #define DROPPED_WINDOW ((size_t)256 * 1024)
+#define DROPPED_KEPT_MAX ((size_t)128 * 1024) /* twice what a report returns whole */
 
 /* A file as a look found it. */
 struct dropped_file {
@@ -38,6 +39,8 @@ struct dropbox_look {
     bool has_temporary; /* somebody is writing, or died doing so */
 };
 
+struct dropped;
+
 struct dropbox {
     struct dropbox_options options; /* text is its own */
     int folder;                     /* -1: there is none */
@@ -55,8 +58,11 @@ struct dropbox {
     size_t busy; /* jobs and requests that come back */
 };
 
-/* One file under way: opening -> reading <-> feeding -> deciding -> removing | moving
- * aside -> gone. One thing is under way at a time. */
+/* ERR_OK: the report is durable, or none is owed. ERR_AGAIN: not now. */
+typedef void dropped_told_fn(struct dropped *dropped, enum err err);
+
+/* One file under way: opening -> reading <-> feeding -> deciding -> telling its sender when
+ * it is refused -> removing | moving aside -> gone. One thing is under way at a time. */
 struct dropped {
     struct dropped *next, **at;
     struct dropbox *dropbox;
@@ -72,14 +78,25 @@ struct dropped {
     struct smtp_server *machine;
     struct envelope envelope;
     struct arrival *arrival;
-    bool has_work; /* a worker or the store has it */
-    bool waits;    /* for that, for room in intake, or for intake's verdict */
-    bool is_over;  /* a verdict is there: nothing is fed any more */
-    bool stays;    /* for later */
+    bool has_work;  /* a worker or the store has it */
+    bool waits;     /* for that, for room in intake, or for intake's verdict */
+    bool is_ended;  /* its verdict is on the way */
+    bool is_over;   /* a verdict is there: nothing is fed any more */
+    bool stays;     /* for later */
+    bool is_stored; /* for those recipients that are good */
     bool is_aborted;
     bool is_pumping, pump_again;
     char why[320]; /* why it was not handed to us: the file says */
     struct fault fault;
+    /* for a report, when it or some of its recipients are refused */
+    struct reply refusal;    /* of the whole; code 0: none so far */
+    struct message *refused; /* who gets nothing of it, and why; NULL: nobody yet */
+    struct buf kept;         /* the beginning of the content */
+    bool kept_is_all;
+    struct timer again; /* the report, for which there was no room */
+    bool is_damaged;    /* nothing that sendmail(1) writes: kept for the operator */
+    struct msgid report_id;
+    dropped_told_fn *told;
 };
 
 /* dropbox_look.c */
@@ -99,6 +116,16 @@ bool dropped_is_back(struct dropped *dropped);
 void dropped_out(struct dropped *dropped); /* on its way to one of them */
 void dropped_is_done(struct dropped *dropped);
 
+int64_t dropped_since(const struct dropped *dropped); /* wall us */
+
+/* dropped_report.c: telling whose mail is not taken */
+void dropped_keep(struct dropped *dropped, struct str content);
+void dropped_refuse(struct dropped *dropped, const struct recipient *recipient, enum class kind,
+                    const struct reply *why);
+void dropped_refuse_all(struct dropped *dropped, const struct reply *why);
+/* About all who were refused since the last one. `told` may be called at once. */
+void dropped_report(struct dropped *dropped, dropped_told_fn *told);
+
 /* dropped_read.c: what workers do with the file */
 void dropped_open(struct dropped *dropped);
 void dropped_read(struct dropped *dropped);
@@ -109,7 +136,8 @@ void dropped_leave(struct dropped *dropped);
 /* dropbox.c */
 void dropbox_is_done(struct dropbox *dropbox, bool was_taken);
 void dropbox_busy(struct dropbox *dropbox);
-bool dropbox_back(struct dropbox *dropbox); /* false: it was stopped, and may be gone */
+bool dropbox_back(struct dropbox *dropbox);   /* false: it was stopped */
+void dropbox_may_go(struct dropbox *dropbox); /* if it was: this may have been the last */
 void dropbox_say(struct dropbox *dropbox, enum hop_weight weight, struct str text,
                  struct str fault);
 

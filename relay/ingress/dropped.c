@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define RECIPIENTS_MAX 50000
+#define REPORT_AGAIN_MS 10000
 
 /* ---- life ---- */
 
@@ -34,11 +35,14 @@ static struct msgid id_of(const struct dropped_file *file)
 
 static void dropped_free(struct dropped *dropped)
 {
+    loop_timer_stop(dropped->dropbox->options.loop, &dropped->again);
     *dropped->at = dropped->next;
     if (dropped->next)
         dropped->next->at = dropped->at;
     arrival_abort(&dropped->arrival);
     envelope_clear(&dropped->envelope);
+    message_unref(&dropped->refused);
+    buf_clear(&dropped->kept);
     smtp_server_free(&dropped->machine);
     if (dropped->get.message)
         message_unref(&dropped->get.message);
@@ -62,14 +66,15 @@ void dropped_is_done(struct dropped *dropped)
 bool dropped_is_back(struct dropped *dropped)
 {
     struct dropbox *dropbox = dropped->dropbox;
-    bool is_aborted = dropped->is_aborted;
 
     dropped->has_work = false;
-    if (is_aborted) {
-        dropped_free(dropped);
-        dropbox->under_way--;
-    }
-    return dropbox_back(dropbox) && !is_aborted;
+    (void)dropbox_back(dropbox);
+    if (!dropped->is_aborted)
+        return true;
+    dropped_free(dropped);
+    dropbox->under_way--;
+    dropbox_may_go(dropbox);
+    return false;
 }
 
 void dropped_out(struct dropped *dropped)
@@ -115,18 +120,44 @@ static void keep_for_later(struct dropped *dropped)
     dropped_leave(dropped); /* whoever called goes on using it */
 }
 
-void dropped_finish(struct dropped *dropped, enum err err)
+/* Whoever sent it knows; what nobody could be told, an operator has to look at. */
+static void told_all(struct dropped *dropped, enum err err)
 {
-    if (dropped->is_over)
-        return;
+    if (err == ERR_AGAIN)
+        keep_for_later(dropped);
+    else if (err || dropped->is_damaged)
+        set_aside(dropped);
+    else
+        dropped_remove(dropped);
+}
+
+static void refuse_all(struct dropped *dropped, const struct reply *why)
+{
     dropped->is_over = true;
     arrival_abort(&dropped->arrival);
-    if (err == ERR_OK)
-        dropped_remove(dropped);
-    else if (err == ERR_AGAIN)
+    dropped_refuse_all(dropped, why);
+    dropped_report(dropped, told_all);
+}
+
+void dropped_finish(struct dropped *dropped, enum err err)
+{
+    struct reply why;
+
+    if (dropped->is_over)
+        return;
+    if (err != ERR_OK && err != ERR_AGAIN) {
+        dropped->is_damaged = true;
+        reply_set(&why, 554, STATUS(5, 6, 0), "the file in the drop folder is damaged: %s",
+                  dropped->fault.text);
+        refuse_all(dropped, &why);
+        return;
+    }
+    dropped->is_over = true;
+    arrival_abort(&dropped->arrival);
+    if (err == ERR_AGAIN)
         keep_for_later(dropped);
     else
-        set_aside(dropped);
+        dropped_remove(dropped);
 }
 
 /* ---- the dialogue ---- */
@@ -139,7 +170,10 @@ static void refuse(struct dropped *dropped, const struct reply *reply)
     reply_line(reply, &line);
     fault_set(&dropped->fault, ERR_INVALID, STR_FMT, STR_ARG(buf_view(&line)));
     buf_clear(&line);
-    dropped_finish(dropped, reply_is_transient(reply) ? ERR_AGAIN : ERR_INVALID);
+    if (reply_is_transient(reply))
+        dropped_finish(dropped, ERR_AGAIN);
+    else
+        refuse_all(dropped, reply);
 }
 
 static void answer(struct dropped *dropped, unsigned code)
@@ -150,18 +184,23 @@ static void answer(struct dropped *dropped, unsigned code)
     smtp_server_answer(dropped->machine, &reply);
 }
 
-static bool canonical(struct dropped *dropped, const struct addr *addr, struct str *out_text)
+/* False: it is none, and *out_text as it was written. */
+static bool canonical(struct dropped *dropped, const struct addr *addr, struct str *out_text,
+                      struct fault *fault)
 {
     struct buf text;
     enum err rc = ERR_OK;
 
-    buf_init(&text, ADDR_MAX);
+    buf_init(&text, (size_t)2 * ADDR_MAX);
     if (!addr_is_null(addr))
-        rc = addr_canonical(addr, &text, &dropped->fault);
+        rc = addr_canonical(addr, &text, fault);
+    if (rc) {
+        buf_reset(&text);
+        buf_printf(&text, STR_FMT "%s" STR_FMT, STR_ARG(addr->local), addr->domain.len ? "@" : "",
+                   STR_ARG(addr->domain));
+    }
     *out_text = arena_str(&dropped->envelope.arena, buf_view(&text));
     buf_clear(&text);
-    if (rc)
-        dropped_finish(dropped, ERR_INVALID);
     return rc == ERR_OK;
 }
 
@@ -169,6 +208,7 @@ static void take_mail(struct dropped *dropped, const struct smtp_server_event *e
 {
     struct envelope *envelope = &dropped->envelope;
     struct arena *arena = &envelope->arena;
+    struct fault why;
 
     envelope_clear(envelope);
     envelope->envid = arena_str(arena, event->envid);
@@ -178,32 +218,44 @@ static void take_mail(struct dropped *dropped, const struct smtp_server_event *e
     envelope->listener = STR("sendmail");
     envelope->flags = (event->smtputf8 ? (unsigned)ENVELOPE_SMTPUTF8 : 0U) |
                       (event->body_8bit ? (unsigned)ENVELOPE_8BITMIME : 0U);
-    if (canonical(dropped, &event->addr, &envelope->sender))
-        answer(dropped, 250);
-}
-
-static void take_recipient(struct dropped *dropped, const struct smtp_server_event *event)
-{
-    struct envelope *envelope = &dropped->envelope;
-    struct str address;
-
-    if (!canonical(dropped, &event->addr, &address))
-        return;
-    struct recipient *recipient = envelope_add(envelope, address);
-    recipient->orcpt = arena_str(&envelope->arena, event->orcpt);
-    recipient->notify = event->notify;
+    if (!canonical(dropped, &event->addr, &envelope->sender, &why)) {
+        envelope->sender = STR_EMPTY; /* root is told */
+        reply_set(&dropped->refusal, 553, STATUS(5, 1, 7), "the sender is no address: %s",
+                  why.text);
+    }
     answer(dropped, 250);
 }
 
-/* "it waited 3 h 12 min because ...", in the trace of the message. */
+/* A bad one does not keep the others from their mail. */
+static void take_recipient(struct dropped *dropped, const struct smtp_server_event *event)
+{
+    struct envelope *envelope = &dropped->envelope;
+    struct recipient said = { .orcpt = event->orcpt, .notify = event->notify };
+    struct reply refusal;
+    struct fault why;
+
+    if (canonical(dropped, &event->addr, &said.address, &why)) {
+        struct recipient *recipient = envelope_add_once(envelope, said.address);
+        if (recipient) { /* named twice, delivered once */
+            recipient->orcpt = arena_str(&envelope->arena, said.orcpt);
+            recipient->notify = said.notify;
+        }
+    } else {
+        reply_set(&refusal, 553, STATUS(5, 1, 3), "%s", why.text);
+        dropped_refuse(dropped, &said, CLASS_HARD, &refusal);
+    }
+    answer(dropped, 250);
+}
+
 /* When it was dropped; a clock that was set back since does not put it in the future. */
-static int64_t dropped_since(const struct dropped *dropped)
+int64_t dropped_since(const struct dropped *dropped)
 {
     int64_t now = loop_wall_us(dropped->dropbox->options.loop), then = dropped->file.dropped_us;
 
     return then < now ? then : now;
 }
 
+/* "it waited 3 h 12 min because ...", in the trace of the message. */
 static void tell_waited(const struct dropped *dropped)
 {
     struct loop *loop = dropped->dropbox->options.loop;
@@ -239,8 +291,10 @@ static void begin_content(struct dropped *dropped)
 
     local_user_print(dropped->file.uid, name, sizeof(name));
     facts.submitter = str_of(name);
-    tell_waited(dropped);
-    dropped->arrival = arrival_begin(options->intake, &dropped->envelope, &facts);
+    if (!dropped->is_stored)
+        tell_waited(dropped);
+    if (!dropped->is_stored && !dropped->refusal.code && dropped->envelope.recipient_count > 0)
+        dropped->arrival = arrival_begin(options->intake, &dropped->envelope, &facts);
     answer(dropped, 354);
 }
 
@@ -252,6 +306,31 @@ static void has_room(void *arg)
     dropped_pump(dropped);
 }
 
+static void report_some(void *arg);
+
+/* Taken again from the folder it would go out twice: this waits here. */
+static void told_some(struct dropped *dropped, enum err err)
+{
+    struct loop *loop = dropped->dropbox->options.loop;
+
+    if (err == ERR_AGAIN && !dropped->dropbox->is_stopped)
+        loop_timer_start(loop, &dropped->again, REPORT_AGAIN_MS, report_some, dropped);
+    else
+        told_all(dropped, err);
+}
+
+static void report_some(void *arg) { dropped_report(arg, told_some); }
+
+/* The good recipients have it; the bad ones are told of before the file goes. */
+static void is_stored(struct dropped *dropped)
+{
+    dropped->is_over = dropped->is_stored = true;
+    if (dropped->refused)
+        report_some(dropped);
+    else
+        dropped_remove(dropped);
+}
+
 static void decided(void *arg, const struct reply *reply)
 {
     struct dropped *dropped = arg;
@@ -259,25 +338,38 @@ static void decided(void *arg, const struct reply *reply)
     dropped->arrival = NULL;
     dropped->waits = false;
     if (reply_is_positive(reply))
-        dropped_finish(dropped, ERR_OK);
+        is_stored(dropped);
     else
         refuse(dropped, reply);
 }
 
+static void refuse_each(struct dropped *dropped)
+{
+    dropped->is_over = true;
+    fault_set(&dropped->fault, ERR_INVALID, STR_FMT,
+              STR_ARG(dropped->refused->envelope.recipients[0].said));
+    dropped_report(dropped, told_all);
+}
+
 static void end_content(struct dropped *dropped, const struct smtp_server_event *event)
 {
+    const struct reply *refusal = event->refusal ? event->refusal : &dropped->refusal;
     struct arrival_end end = {
         .has_8bit = event->has_8bit,
         .has_long_line = event->has_long_line,
         .lacks_final_crlf = event->lacks_final_crlf,
     };
 
-    if (event->refusal) {
-        refuse(dropped, event->refusal);
-        return;
+    if (dropped->is_stored) {
+        is_stored(dropped);
+    } else if (refusal->code) {
+        refuse(dropped, refusal);
+    } else if (!dropped->arrival) {
+        refuse_each(dropped);
+    } else {
+        dropped->waits = dropped->is_ended = true;
+        arrival_end(dropped->arrival, &end, decided, dropped);
     }
-    dropped->waits = true;
-    arrival_end(dropped->arrival, &end, decided, dropped);
 }
 
 static void handle(struct dropped *dropped, const struct smtp_server_event *event)
@@ -296,6 +388,7 @@ static void handle(struct dropped *dropped, const struct smtp_server_event *even
         begin_content(dropped);
         break;
     case SMTP_SERVER_CONTENT:
+        dropped_keep(dropped, event->bytes);
         if (dropped->arrival && !arrival_feed(dropped->arrival, event->bytes, has_room, dropped))
             dropped->waits = true;
         break;
@@ -395,6 +488,8 @@ void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
     dropped->id = id_of(file);
     dropped->size_max = dropbox->options.message_size;
     dropped->fd = -1;
+    dropped->kept_is_all = true;
+    buf_init(&dropped->kept, DROPPED_KEPT_MAX);
     dropped->folder = fcntl(dropbox->folder, F_DUPFD_CLOEXEC, 0);
     envelope_init(&dropped->envelope);
     dropped->next = dropbox->dropped;
@@ -410,7 +505,10 @@ void dropped_abort_all(struct dropbox *dropbox)
     struct dropped *next;
 
     for (struct dropped *one = dropbox->dropped; one; one = next) {
+        bool goes_on = one->is_over ? one->has_work : one->is_ended;
         next = one->next;
+        if (goes_on)
+            continue;
         one->is_aborted = true;
         if (!one->has_work) {
             dropped_free(one);

@@ -152,14 +152,14 @@ static void asked(struct store_request *request)
 
     if (!dropped_is_back(dropped))
         return;
-    if (request->err == ERR_NOT_FOUND)
-        dropped_feed_first(dropped);
-    else if (request->err == ERR_OK)
-        dropped_finish(dropped, ERR_OK); /* taken before a crash, and not removed */
-    else {
+    if (request->err && request->err != ERR_NOT_FOUND) {
         dropped->fault = request->fault;
         dropped_finish(dropped, ERR_AGAIN);
+        return;
     }
+    /* Taken before a crash, and not removed: perhaps a report is still owed. */
+    dropped->is_stored = request->err == ERR_OK;
+    dropped_feed_first(dropped);
 }
 
 static void opened(struct job *job)

@@ -14,20 +14,30 @@
 
 /* ---- what comes from here has a whole reverse-path ---- */
 
-void arrival_qualify_sender(struct arrival *arrival)
+static void qualify_sender(struct locals *locals, struct envelope *envelope)
 {
-    struct envelope *envelope = &arrival->message->envelope;
     struct local_names names;
     struct str whole;
 
-    if (!arrival->locals || !arrival->facts.is_local_origin || envelope->sender.len == 0)
+    if (!locals || envelope->sender.len == 0)
         return;
-    names = locals_names(arrival->locals);
+    names = locals_names(locals);
     whole = local_qualify(&names, envelope->sender, &envelope->arena);
     if (whole.at == envelope->sender.at)
         return;
     envelope->flags |= ENVELOPE_LOCAL_SENDER;
     envelope->sender = whole;
+}
+
+void arrival_qualify_sender(struct arrival *arrival)
+{
+    if (arrival->facts.is_local_origin)
+        qualify_sender(arrival->locals, &arrival->message->envelope);
+}
+
+void intake_qualify_sender(struct intake *intake, struct envelope *envelope)
+{
+    qualify_sender(intake->options.locals, envelope);
 }
 
 /* ---- on a worker ---- */

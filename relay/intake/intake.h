@@ -44,6 +44,9 @@ void intake_set(struct intake *intake, const struct intake_options *options);
 void intake_free(struct intake **intake);        /* no arrival may be under way */
 size_t intake_busy(const struct intake *intake); /* arrivals under way */
 
+/* A reverse-path of this machine's own without a domain is completed, and marked so. */
+void intake_qualify_sender(struct intake *intake, struct envelope *envelope);
+
 struct arrival_facts {
     struct str with;           /* "ESMTPSA" ... (RFC 3848) */
     struct str tls;            /* for Received; empty: none */

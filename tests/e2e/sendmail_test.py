@@ -759,16 +759,177 @@ def folder(stack):
     old = rig.drop / "tmp-old"
     old.write_text("half")
     rig.relay.start()
-    message = rig.wait("theirs")
+    # Its damaged copy comes back in a report.
+    message = wait_for(lambda: [m for m in rig.got("theirs") if m.recipients == ["a@x.test"]], what="theirs")[0]
     assert b"(by local user nobody, uid 65534)" in message.content, message.content
     wait_for(lambda: sum(n.startswith("corrupt-") for n in rig.dropped()) == 10, what=lambda: f"ten set aside: {rig.dropped()}")
     wait_for(lambda: rig.relay.log_text().count("cannot be taken and was moved") == 10, what=lambda: rig.relay.log_text())
+    wait_for(lambda: len(rig.hop.messages) == 11, what=lambda: f"ten reports: {[m.recipients for m in rig.hop.messages]}")
+    assert sorted(m.recipients[0] for m in rig.hop.messages) == ["a@x", "a@x.test"] + ["ops@desk.test"] * 9
     rig.relay.stop()
     rig.relay.start()
     assert rig.call("sendmail", "-i", "a@x.test", text=text("after")).returncode == 0 and rig.wait("after")
     assert rig.relay.log_text().count("cannot be taken and was moved") == 10
     assert sorted(n for n in rig.dropped() if not n.startswith("corrupt-")) == ["README", "tmp-old"]
+    assert len(rig.hop.messages) == 12
+
+
+def put(rig, name, *lines, sender="web@site.test", to=("a@x.test",)):
+    """A dropped file as sendmail(1) writes it, of what it would itself refuse."""
+    said = ["waypost-drop 1 by hand", "EHLO x", f"MAIL FROM:<{sender}> BODY=8BITMIME SMTPUTF8"]
+    said += [f"RCPT TO:<{one}>" if "<" not in one else f"RCPT TO:{one}" for one in to]
+    file = rig.drop / f"tmp-{name}"
+    file.write_bytes("".join(f"{line}\r\n" for line in [*said, "DATA", *lines, ".", "QUIT"]).encode())
+    file.rename(rig.drop / (name * 32)[:32])
+
+
+def reports(rig, to):
+    return [m for m in rig.hop.messages if m.recipients == [to] and b"report-type=delivery-status" in m.content]
+
+
+SIGNED = "DKIM-Signature: v=1; a=rsa-sha256; d=o.test; s=x; h=from:subject; c=simple/simple; bh=abc=; b=abc="
+UNTAKEN = {  # name, sender, header: what is said of it
+    "a1": ("loop@site.test", ["Received: from x by y; Sun, 22 Nov 2026 10:36:04 +0000"] * 60, "mail loop"),
+    "a2": ("two@site.test", ["From: a@x.test", "From: b@x.test"], "2 From fields"),
+    "a3": ("bad@site.test", ["From: bad <"], "From field cannot be read"),
+    "a4": ("eight@site.test", [SIGNED, "From: a@x.test", "Subject: \u00e4 " + "x " * 600], "a signature"),
+    "a5": ("long@site.test", ["X-Long: " + "z" * 3000], "no blank to fold at"),
+    "a6": ("all@site.test", ["From: a@x.test"], "invalid punycode"),
+    "a7": ("", ["From: a@x.test", "From: b@x.test"], "2 From fields"),
+    "a8": ("local", ["From: a@x.test", "From: b@x.test"], "2 From fields"),
+    "a9": ("x@xn--a-\u00e4.test", ["From: a@x.test"], "the sender is no address"),
+}
+
+
+@case("dropped mail that the relay does not take is reported to its sender, and the file goes")
+def refused_later(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    rig.aliases.write_text("root: ops@desk.test\nlocal: joe@desk.test\n")
+    for name, (sender, head, _) in UNTAKEN.items():
+        put(rig, name, *head, f"X-Which: {name}", "", "the text of it", sender=sender,
+            to=["b@xn--a-\u00e4.test", "c@xn--a-\u00e4.test"] if name == "a6" else ["a@x.test"])
+    put(rig, "b1", "From: a@x.test", "From: b@x.test", "", "x", sender="never@site.test", to=["<a@x.test> NOTIFY=NEVER"])
+    # What sendmail(1) cannot know: it says 0.
+    assert rig.call("sendmail", "-i", "-f", "line@site.test", "a@x.test",
+                    text=f"{SIGNED}\nFrom: a@x.test\n\n{'y' * 1500}\n").returncode == 0
+    rig.relay.start()
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [] and len(rig.hop.messages) == 10,
+             what=lambda: f"ten reports: {rig.dropped()} {[m.recipients for m in rig.hop.messages]}")
+    for name, (sender, _, words) in UNTAKEN.items():
+        to = {"a7": "ops@desk.test", "a8": "joe@desk.test", "a9": "ops@desk.test"}.get(name, sender)
+        told = [m for m in reports(rig, to) if f"X-Which: {name}\r\n".encode() in m.content]
+        assert len(told) == 1 and told[0].sender == "", (name, told, [m.recipients for m in rig.hop.messages])
+        said = [(part.get_payload(decode=True) or part.as_bytes()).decode()
+                for part in email.message_from_bytes(told[0].content).get_payload()]
+        assert words in re.sub(r"\s+", " ", said[0]) and "Action: failed" in said[1], said
+        assert "the text of it" in said[2] or name == "a4", said
+    assert len(reports(rig, "line@site.test")) == 1
+    log = rig.relay.log_text()
+    assert log.count("its sender is told") == 10 and "stage=alarm" not in log and "corrupt-" not in log, log
+    assert rig.relay.stop() == 0
+
+
+@case("one bad recipient of dropped mail is reported, the others get it")
+def one_bad(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    put(rig, "c1", "From: a@x.test", "Subject: for the good", "", "x", to=["a@x.test", "bad@xn--a-\u00e4.test", "b@x.test"])
+    rig.relay.start()
+    assert sorted(rig.wait("for the good").recipients) == ["a@x.test", "b@x.test"]
+    wait_for(lambda: reports(rig, "web@site.test") and rig.dropped() == [], what="the report, and an empty folder")
+    told = reports(rig, "web@site.test")[0].content.decode()
+    assert "bad@xn--a-\u00e4.test" in told and "b@x.test" not in told.split("Your message")[0], told
     assert len(rig.hop.messages) == 2
+    assert rig.relay.stop() == 0
+
+
+@case("a recipient that a dropped file names twice gets it once")
+def named_twice(stack):
+    rig = Rig(stack, start=False)
+    rig.drop.mkdir(mode=0o700)
+    put(rig, "d1", "From: a@x.test", "Subject: twice", "", "x", to=["a@x.test", "b@x.test", "a@X.TEST"])
+    rig.relay.start()
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what="folder and queue to be empty")
+    assert sorted(r for m in rig.hop.messages for r in m.recipients) == ["a@x.test", "b@x.test"]
+
+
+def start_again_killed(rig):
+    """The relay dies under its strace, and starts without."""
+    child = int(run("pgrep", "-P", str(rig.relay.process.pid)).stdout.split()[0])
+    os.kill(child, signal.SIGKILL)
+    rig.relay.process.wait()
+    rig.relay.wrapper = []
+    rig.hop.script.clear()
+    rig.relay.start()
+
+
+@case("a report on dropped mail is made once, also when the relay dies before the file is gone")
+def reported_once(stack):
+    rig = Rig(stack, script={"mail": "451 4.7.1 later"}, start=False)
+    rig.drop.mkdir(mode=0o700)
+    put(rig, "d1", "From: a@x.test", "From: b@x.test", "", "x")
+    put(rig, "d2", "From: a@x.test", "Subject: half", "", "x", to=["a@x.test", "b@xn--a-\u00e4.test"])
+    rig.relay.wrapper = ["strace", "-f", "-qq", "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EIO"]
+    rig.relay.start()
+    wait_for(lambda: len(rig.relay.listed()) == 3, what=lambda: f"three in the queue: {rig.relay.log_text()}")
+    assert len(rig.dropped()) == 2, "it could not remove them"
+    start_again_killed(rig)
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what="folder and queue to be empty")
+    assert sorted(m.recipients for m in rig.hop.messages) == [["a@x.test"], ["web@site.test"], ["web@site.test"]]
+
+
+@case("dropped mail to more recipients than one report holds is reported whole, also when the relay dies before the file is gone")
+def reported_in_several(stack):
+    rig = Rig(stack, script={"mail": "451 4.7.1 later"}, start=False)
+    rig.drop.mkdir(mode=0o700)
+    wanted = [f"r{i}@x.test" for i in range(1500)]
+    put(rig, "d1", "From: a@x.test", "From: b@x.test", "", "x", to=wanted)
+    rig.relay.wrapper = ["strace", "-f", "-qq", "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EIO"]
+    rig.relay.start()
+    wait_for(lambda: len(rig.relay.listed()) == 2, what=lambda: f"two reports: {rig.relay.log_text()[-2000:]}")
+    rig.relay.logged("mail dropped by uid")
+    start_again_killed(rig)
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what="folder and queue to be empty")
+    assert [m.recipients for m in rig.hop.messages] == [["web@site.test"]] * 2
+    named = [n for m in rig.hop.messages for n in re.findall(rb"(?m)^Final-Recipient: rfc822; (\S+)\r$", m.content)]
+    assert sorted(named) == sorted(w.encode() for w in wanted), len(named)
+
+
+@case("a relay that is stopped while it empties the folder takes nothing twice")
+def stopped_within(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    for turn in range(6):
+        for i in range(16):
+            bad = ["b@xn--a-\u00e4.test"] if i % 2 else []
+            put(rig, f"{turn:x}{i:x}", "From: a@x.test", f"Subject: turn {turn} {i}", "", "x", to=["a@x.test", *bad])
+        rig.relay.start(ready=False)
+        wait_for(lambda: any(rig.got(f"turn {turn} {i}") for i in range(16)), what="the first to be taken")
+        assert rig.relay.stop() == 0
+    rig.relay.start()
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what="folder and queue to be empty")
+    for turn in range(6):
+        for i in range(16):
+            got = sorted(m.recipients[0] for m in rig.got(f"turn {turn} {i}"))
+            assert got == ["a@x.test"] + ["web@site.test"] * (i % 2), (turn, i, got)
+    assert rig.relay.stop() == 0
+
+
+@case("what the relay would refuse later sendmail refuses while the caller listens")
+def refused_at_once(stack):
+    rig = Rig(stack, start=False)
+    rig.drop.mkdir(mode=0o700)
+    heads = {words: "\n".join(head) for sender, head, words in UNTAKEN.values() if sender and "@site" in sender}
+    for words, head in heads.items():
+        to = "b@xn--a-\u00e4.test" if "punycode" in words else "a@x.test"
+        done = rig.call("sendmail", "-i", "-f", "web@site.test", "c@x.test", to, text=f"{head}\n\nx\n")
+        assert done.returncode == 65 and words.encode() in done.stderr, done
+    said = rig.call("sendmail", "-bs", text="EHLO x\r\nMAIL FROM:<> SMTPUTF8\r\nRCPT TO:<b@xn--a-\u00e4.test>\r\nQUIT\r\n").stdout
+    assert b"553 5.1.3 " in said, said
+    assert rig.dropped() == []
+
+
 
 
 @case("a drop folder that belongs to somebody else is not used, also by a relay of root's")
@@ -807,12 +968,7 @@ def found_again(stack):
     rig.relay.start()
     wait_for(lambda: len(rig.relay.listed()) == 3, what="three in the queue")
     assert len(rig.dropped()) == 3, "it could not remove them"
-    child = int(run("pgrep", "-P", str(rig.relay.process.pid)).stdout.split()[0])
-    os.kill(child, signal.SIGKILL)
-    rig.relay.process.wait()
-    rig.relay.wrapper = []
-    rig.hop.script.clear()
-    rig.relay.start()
+    start_again_killed(rig)
     wait_for(lambda: rig.dropped() == [], what="the folder to be empty")
     for i in range(3):
         rig.wait(f"again {i}")

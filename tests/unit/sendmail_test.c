@@ -275,6 +275,8 @@ static const struct {
       false, EX_OK },
     { "nobody named", "sendmail -i", "Subject: x\n\nhi\n", "joe", NULL, NULL, false, EX_USAGE },
     { "no address", "sendmail a@@x", "Subject: x\n\nhi\n", "joe", NULL, NULL, false, EX_DATAERR },
+    { "a domain that is no name", "sendmail a@x b@xn--a-\xc3\xa4.test", "Subject: x\n\nhi\n", "joe",
+      NULL, NULL, false, EX_DATAERR },
     { "no address in To", "sendmail -t", "To: a b@x\n\nhi\n", "joe", NULL, NULL, false,
       EX_DATAERR },
     { "a program", "sendmail |/bin/sh", "Subject: x\n\nhi\n", "joe", NULL, NULL, false,
