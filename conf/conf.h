@@ -20,6 +20,10 @@
 #include "relay/mail/policy.h"
 
 #define CONF_FILE_DEFAULT "/etc/waypost/waypost.conf"
+#define CONF_SUBMIT_DEFAULT "/run/waypost/submit.sock"
+#define CONF_DROP_DEFAULT "/var/spool/waypost"
+/* In the default drop folder: a relay takes from it; its text is that relay's data folder. */
+#define CONF_DROP_MARK ".relay"
 
 struct conf_list {
     const struct str *items;

@@ -332,11 +332,12 @@ struct option_row {
     X(API, "token-file", TEXT, TOP(api.token_file), "", "no token", "/etc/waypost/api.token",      \
       FORM(FILE), "The file that holds the token which callers over TCP have to show.")            \
                                                                                                    \
-    X(SENDMAIL, "socket", TEXT, TOP(sendmail.socket), "/run/waypost/submit.sock", NULL, NULL, ANY, \
+    X(SENDMAIL, "socket", TEXT, TOP(sendmail.socket), CONF_SUBMIT_DEFAULT, NULL, NULL, ANY,        \
       "The unix socket on which every user of the machine may hand in mail; who it was is kept "   \
       "with the message. \"\": none.")                                                             \
-    X(SENDMAIL, "drop", TEXT, TOP(sendmail.drop), "/var/spool/waypost", NULL, NULL, ANY,           \
-      "The folder where sendmail(1) leaves mail while the relay does not run. \"\": none.")        \
+    X(SENDMAIL, "drop", TEXT, TOP(sendmail.drop), CONF_DROP_DEFAULT, NULL, NULL, ANY,              \
+      "The folder where sendmail(1) leaves mail while the relay does not run. \"\": none. What "   \
+      "lies in one that was configured before is still taken.")                                    \
     X(SENDMAIL, "drop-messages", COUNT, TOP(sendmail.drop_messages), "1000", NULL, NULL,           \
       RANGE(1, 1000000),                                                                           \
       "Messages of one user that are taken from the folder at a time; the rest waits a minute.")   \

@@ -98,8 +98,8 @@ struct engine {
     struct engine_spread spread;
     struct report_pace reports;
     struct api *api;
-    struct dropbox *dropbox; /* loop 0's */
-    unsigned drops_alive;    /* of which something is under way, or may be */
+    struct engine_drop *drops; /* loop 0's */
+    unsigned drops_alive;      /* of which something is under way, or may be */
     char *trace_folder, *api_socket, *api_address, *api_token_file;
     struct engine_socket *sockets;
     struct engine_loop loops[ENGINE_LOOPS_MAX];

@@ -73,11 +73,38 @@ static void check_reach(struct checking *c, struct str socket_path, const char *
                      "%s: other users cannot reach %s in this folder", folder, what);
 }
 
+static bool others_may_read(struct checking *c)
+{
+    struct stat st;
+
+    return stat(c->top.file, &st) != 0 ||
+           ((st.st_mode & S_IROTH) &&
+            (stat(folder_of(c, c->conf->file), &st) != 0 || (st.st_mode & S_IXOTH)));
+}
+
+/* sendmail(1) reads the paths with its caller's rights. */
+static void check_known(struct checking *c)
+{
+    bool is_usual = str_eq(c->conf->sendmail.socket, STR(CONF_SUBMIT_DEFAULT)) &&
+                    str_eq(c->conf->sendmail.drop, STR(CONF_DROP_DEFAULT));
+
+    if (is_usual || others_may_read(c))
+        return;
+    check_report_add(
+        c->report, CONF_WARNING, c->top,
+        "let everybody read it, with secrets in files of their own, or leave sendmail's "
+        "socket and drop as they are",
+        "%s: other users cannot read which socket and drop folder sendmail is to use, "
+        "and know the default ones only",
+        c->top.file);
+}
+
 void check_sendmail(const struct conf *conf, bool root_makes_it, struct check_report *report)
 {
     struct checking c = { .conf = conf, .report = report };
 
     c.top.file = arena_cstr(&report->arena, conf->file);
+    check_known(&c);
     check_drop(&c, root_makes_it);
     check_reach(&c, conf->sendmail.socket, "sendmail's socket");
 }

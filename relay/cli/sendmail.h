@@ -175,14 +175,14 @@ enum sendmail_result sendmail_submit(const struct sendmail_wish *wish, const cha
 
 /* sendmail_drop.c: into the folder. `why`: in words, why not to the relay. */
 struct sendmail_drop;
-enum err sendmail_drop_open(const char *folder, uint64_t size, const char *why,
+enum err sendmail_drop_open(const struct conf *conf, uint64_t size, const char *why,
                             struct sendmail_drop **out_drop, struct fault *fault);
 void sendmail_drop_say(struct sendmail_drop *drop, struct str lines);     /* MAIL, RCPTs, DATA */
 void sendmail_drop_content(struct sendmail_drop *drop, struct str bytes); /* dots not stuffed */
 /* ERR_OK: on disk. Gone either way. */
 enum err sendmail_drop_commit(struct sendmail_drop **drop, struct fault *fault);
 void sendmail_drop_abort(struct sendmail_drop **drop); /* NULL is fine */
-enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, const char *why,
+enum err sendmail_drop(const struct sendmail_wish *wish, const struct conf *conf, const char *why,
                        const struct sendmail_message *message, struct fault *fault);
 /* sendmail_lines.c: the commands for a message, with their CRLF. */
 void sendmail_mail_line(const struct sendmail_wish *wish, const struct sendmail_message *message,

@@ -83,6 +83,25 @@ static enum err check_folder(const char *folder, struct fault *fault)
     return ERR_OK;
 }
 
+/* A caller that could not read the configuration does not know which folder the relay takes
+ * from. The default one it may be, when the relay says so: a mark that nobody but the
+ * folder's owner can have left there. Nobody takes it away again: a relay that is given
+ * another folder looks after this one too. */
+static enum err check_guess(const struct conf *conf, struct fault *fault)
+{
+    const char *folder = conf->sendmail.drop.at;
+    struct stat mark, st;
+
+    if (!conf->is_partial || !str_eq(conf->sendmail.drop, STR(CONF_DROP_DEFAULT)))
+        return ERR_OK;
+    if (lstat(CONF_DROP_DEFAULT "/" CONF_DROP_MARK, &mark) == 0 && stat(folder, &st) == 0 &&
+        S_ISREG(mark.st_mode) && mark.st_nlink == 1 && mark.st_uid == st.st_uid)
+        return ERR_OK;
+    return fault_set(fault, ERR_DENIED,
+                     "%s cannot be read whole, and no relay has said that it takes mail from %s",
+                     conf->file.at, folder);
+}
+
 static enum err random_name(char out[33], struct fault *fault)
 {
     unsigned char bits[16];
@@ -142,13 +161,16 @@ static void add(struct sendmail_drop *drop, struct str bytes)
     }
 }
 
-enum err sendmail_drop_open(const char *folder, uint64_t size, const char *why,
+enum err sendmail_drop_open(const struct conf *conf, uint64_t size, const char *why,
                             struct sendmail_drop **out_drop, struct fault *fault)
 {
+    const char *folder = conf->sendmail.drop.at;
     struct sendmail_drop *drop;
     char name[33];
     enum err rc = check_folder(folder, fault);
 
+    if (!rc)
+        rc = check_guess(conf, fault);
     if (!rc)
         rc = check_room(folder, size, fault);
     if (!rc)
@@ -221,7 +243,7 @@ void sendmail_drop_abort(struct sendmail_drop **drop)
     drop_free(drop);
 }
 
-enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, const char *why,
+enum err sendmail_drop(const struct sendmail_wish *wish, const struct conf *conf, const char *why,
                        const struct sendmail_message *message, struct fault *fault)
 {
     struct sendmail_drop *drop = NULL;
@@ -231,7 +253,7 @@ enum err sendmail_drop(const struct sendmail_wish *wish, const char *folder, con
     if (message->recipient_count > RECIPIENTS_MAX)
         return fault_set(fault, ERR_LIMIT, "the drop folder takes %d recipients, not %zu",
                          RECIPIENTS_MAX, message->recipient_count);
-    rc = sendmail_drop_open(folder, message->text.len, why, &drop, fault);
+    rc = sendmail_drop_open(conf, message->text.len, why, &drop, fault);
     if (!drop)
         return rc;
     buf_init(&lines, PIECE);

@@ -115,7 +115,7 @@ static bool hand_over(const struct sendmail_wish *wish, const struct conf *conf,
         return false;
     if (!fits_folder(wish, conf, message, fault))
         return false;
-    if (sendmail_drop(wish, conf->sendmail.drop.at, first.words.text, message, &why) == ERR_OK) {
+    if (sendmail_drop(wish, conf, first.words.text, message, &why) == ERR_OK) {
         *fault = (struct sendmail_fault){ .trouble = TROUBLE_NONE };
         return true;
     }

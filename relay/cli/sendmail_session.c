@@ -210,8 +210,8 @@ static void begin(struct local *local)
 {
     if (local->lines.overflowed)
         (void)fault_set(&local->fault, ERR_LIMIT, "the recipients are too many");
-    if (local->lines.overflowed || sendmail_drop_open(local->conf->sendmail.drop.at, 0, local->why,
-                                                      &local->drop, &local->fault)) {
+    if (local->lines.overflowed ||
+        sendmail_drop_open(local->conf, 0, local->why, &local->drop, &local->fault)) {
         answer(local, 451, STATUS(4, 3, 0), local->fault.text);
         return;
     }

@@ -33,11 +33,11 @@ void dropbox_say(struct dropbox *dropbox, enum hop_weight weight, struct str tex
 
 /* ---- what comes back from elsewhere ---- */
 
-static void dropbox_free(struct dropbox *dropbox)
+static void free_options(struct dropbox_options *options)
 {
-    free((char *)(uintptr_t)dropbox->options.folder.at);
-    free((char *)(uintptr_t)dropbox->options.hostname.at);
-    free(dropbox);
+    free((char *)(uintptr_t)options->folder.at);
+    free((char *)(uintptr_t)options->hostname.at);
+    free((char *)(uintptr_t)options->mark.at);
 }
 
 void dropbox_busy(struct dropbox *dropbox) { dropbox->busy++; }
@@ -53,7 +53,8 @@ void dropbox_may_go(struct dropbox *dropbox)
     if (!dropbox->is_stopped || dropbox->busy > 0 || dropbox->under_way > 0)
         return;
     dropbox->options.gone(dropbox->options.arg);
-    dropbox_free(dropbox);
+    free_options(&dropbox->options);
+    free(dropbox);
 }
 
 /* ---- looking ---- */
@@ -180,6 +181,27 @@ static bool is_safe(const struct stat *st)
            (!(st->st_mode & (S_IWGRP | S_IWOTH)) || (st->st_mode & S_ISVTX));
 }
 
+static void folder_close(struct dropbox *dropbox)
+{
+    loop_timer_stop(dropbox->options.loop, &dropbox->timer);
+    loop_unwatch(&dropbox->watch);
+    if (dropbox->notify >= 0)
+        close(dropbox->notify);
+    if (dropbox->folder >= 0)
+        close(dropbox->folder);
+    dropbox->notify = dropbox->folder = -1;
+}
+
+static void leave_mark(struct dropbox *dropbox)
+{
+    struct fault fault;
+
+    if (dropbox->options.mark.len && dropbox_mark(dropbox->folder, dropbox->options.mark, &fault))
+        dropbox_say(dropbox, HOP_WARNING,
+                    STR("callers that cannot read the configuration do not use the drop folder"),
+                    str_of(fault.text));
+}
+
 static void folder_open(struct dropbox *dropbox)
 {
     const char *path = dropbox->options.folder.at;
@@ -188,7 +210,8 @@ static void folder_open(struct dropbox *dropbox)
 
     if (dropbox->options.folder.len == 0)
         return;
-    make_folder(path);
+    if (!dropbox->options.is_former)
+        make_folder(path);
     dropbox->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dropbox->folder < 0 || fstat(dropbox->folder, &st))
         fault_errno(&fault, errno, "cannot use the drop folder %s", path);
@@ -202,36 +225,31 @@ static void folder_open(struct dropbox *dropbox)
                           &dropbox->watch))
             fault_errno(&fault, errno, "cannot watch the drop folder %s", path);
     }
-    if (!fault.err)
+    if (!fault.err) {
+        leave_mark(dropbox);
         return;
+    }
     dropbox_say(dropbox, HOP_WARNING,
                 STR("mail that sendmail(1) leaves while the relay is down is not taken"),
                 str_of(fault.text));
-    if (dropbox->folder >= 0)
-        close(dropbox->folder);
-    dropbox->folder = -1;
-}
-
-static void folder_close(struct dropbox *dropbox)
-{
-    loop_timer_stop(dropbox->options.loop, &dropbox->timer);
-    loop_unwatch(&dropbox->watch);
-    if (dropbox->notify >= 0)
-        close(dropbox->notify);
-    if (dropbox->folder >= 0)
-        close(dropbox->folder);
-    dropbox->notify = dropbox->folder = -1;
+    folder_close(dropbox);
 }
 
 /* ---- life ---- */
+
+static void keep_options(struct dropbox *dropbox, const struct dropbox_options *options)
+{
+    dropbox->options = *options;
+    dropbox->options.folder = str_of(str_dup(options->folder));
+    dropbox->options.hostname = str_of(str_dup(options->hostname));
+    dropbox->options.mark = str_of(str_dup(options->mark));
+}
 
 struct dropbox *dropbox_new(const struct dropbox_options *options)
 {
     struct dropbox *dropbox = mem_alloc(sizeof(*dropbox));
 
-    dropbox->options = *options;
-    dropbox->options.folder = str_of(str_dup(options->folder));
-    dropbox->options.hostname = str_of(str_dup(options->hostname));
+    keep_options(dropbox, options);
     dropbox->folder = dropbox->notify = -1;
     folder_open(dropbox);
     look(dropbox);
@@ -240,17 +258,11 @@ struct dropbox *dropbox_new(const struct dropbox_options *options)
 
 void dropbox_set(struct dropbox *dropbox, const struct dropbox_options *options)
 {
-    struct str folder = dropbox->options.folder, hostname = dropbox->options.hostname;
-    bool is_same = str_eq(folder, options->folder);
+    struct dropbox_options before = dropbox->options;
 
-    if (!is_same)
-        folder_close(dropbox);
-    dropbox->options = *options;
-    dropbox->options.folder = str_of(str_dup(options->folder));
-    dropbox->options.hostname = str_of(str_dup(options->hostname));
-    free((char *)(uintptr_t)folder.at);
-    free((char *)(uintptr_t)hostname.at);
-    if (is_same)
+    keep_options(dropbox, options);
+    free_options(&before);
+    if (dropbox->folder >= 0)
         return;
     folder_open(dropbox);
     look(dropbox);

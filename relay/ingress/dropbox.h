@@ -35,6 +35,8 @@ struct dropbox_options {
     struct store *store;
     struct intake *intake;
     struct str folder; /* empty: none */
+    bool is_former;    /* callers do not know it any more: it is not made */
+    struct str mark;   /* our data folder, to be left in it as a mark; empty: none */
     struct str hostname;
     uint64_t message_size;  /* the largest message */
     unsigned user_messages; /* of one user at a time */
@@ -50,10 +52,16 @@ struct dropbox_options {
 
 /* The folder is made when it is missing and can be made. Text is copied. */
 struct dropbox *dropbox_new(const struct dropbox_options *options);
+/* All but the folder may be another; one that could not be used is tried again. */
 void dropbox_set(struct dropbox *dropbox, const struct dropbox_options *options);
 /* No new file is begun; those under way are given up and stay where they are, but for
  * those that may be durable by now: they would be taken once more. It frees itself
  * when the last is done, and calls `gone`, perhaps at once. */
 void dropbox_stop(struct dropbox **dropbox);
+
+/* Blocking, any thread. */
+enum dropbox_content { DROPBOX_EMPTY, DROPBOX_HAS_MAIL, DROPBOX_CLOSED /* to us */ };
+enum dropbox_content dropbox_look_in(const char *folder);
+bool dropbox_is_marked(const char *folder, struct str mark); /* with this mark */
 
 #endif

@@ -99,6 +99,9 @@ struct dropped {
     dropped_told_fn *told;
 };
 
+/* dropbox_mark.c */
+enum err dropbox_mark(int folder, struct str mark, struct fault *fault);
+
 /* dropbox_look.c */
 void dropbox_look_run(struct job *job);
 

@@ -4,6 +4,7 @@
 #include "relay/ingress/dropbox_impl.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -124,4 +125,18 @@ void dropbox_look_run(struct job *job)
 
     read_folder(look);
     take_turns(look);
+}
+
+enum dropbox_content dropbox_look_in(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    bool found = false;
+
+    if (!dir)
+        return errno == ENOENT || errno == ENOTDIR ? DROPBOX_EMPTY : DROPBOX_CLOSED;
+    while (!found && (entry = readdir(dir)) != NULL)
+        found = is_name(entry->d_name);
+    (void)closedir(dir);
+    return found ? DROPBOX_HAS_MAIL : DROPBOX_EMPTY;
 }

@@ -30,6 +30,7 @@ NAMES = ("sendmail", "mailq", "newaliases", "runq", "send-mail")
 NOBODY = 65534
 CLONE_NEWNS = 0x20000
 HOST = "here.test"
+MARK = ".relay"  # in the default drop folder: a relay takes from it
 # Without a lone dot: Mail::Mailer and mdadm call without -i, for whom it ends the message.
 TEXT = ("Grüße aus Köln\n..\n...\n.dot in front\n..two\nFrom the start\n  blanks behind  \n\ttab\n%s\n\n> quoted\n" % ("w" * 300))
 DOT = TEXT + ".\nafter a lone dot\n"
@@ -118,7 +119,7 @@ sendmail {{ {paths} }}
         return self.got(mark)
 
     def dropped(self):
-        return sorted(f.name for f in self.drop.iterdir())
+        return sorted(f.name for f in self.drop.iterdir() if f.name != MARK)
 
 
 rig = lib.shared(Rig)
@@ -424,7 +425,7 @@ def daemon(*command, until, env=None):
 
 def is_in(mark):
     """It arrived, or it waits in the folder, whole."""
-    return rig().got(mark) or any(mark.encode() in f.read_bytes() for f in rig().drop.iterdir() if not f.name.startswith("tmp"))
+    return rig().got(mark) or any(mark.encode() in f.read_bytes() for f in rig().drop.iterdir() if not f.name.startswith("tmp") and f.name != MARK)
 
 
 def cron(user, to):
@@ -598,6 +599,57 @@ def arrives(stack):
     wait_for(lambda: rig().dropped() == [], what="the folder to be empty")
     assert "-> ops@desk.test (aliases" in rig().relay.cli("trace", "root").stdout, "by the bare name"
     assert rig().relay.stop() == 0
+
+
+@case("callers who cannot read the configuration use the default folder where a relay takes from it, and nowhere else")
+def guesses(stack):
+    if not HAS_MOUNTS:
+        raise LeftOut("needs mounts of its own")
+    rig().be(up=False)
+    relay, mark = rig().relay, rig().drop / MARK
+    assert mark.read_text().strip() == str(relay.data), "the relay's mark"
+    text = relay.conf.read_text()
+
+    def call(subject):
+        relay.conf.chmod(0o600)
+        done = run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", rig().sendmail, "-i", "root",
+                   input=f"Subject: {subject}\n\nx\n", env={**os.environ, **rig().env}, check=False)
+        return done.returncode, done.stderr
+
+    def start_with(drop):
+        relay.conf.write_text(text.replace("sendmail {  }", f'sendmail {{ drop = "{drop}" }}'))
+        relay.start()
+
+    assert call("guess1")[0] == 0 and len(rig().dropped()) == 1
+    # Another folder is configured: what lies in the old one was promised, and is again.
+    for number in (1, 2, 3):
+        start_with(relay.dir / f"other{number}")
+        rig().wait(f"guess{number}")
+        wait_for(lambda: rig().dropped() == [], what="the folder to be empty")
+        assert relay.stop() == 0
+        assert call(f"guess{number + 1}")[0] == 0 and len(rig().dropped()) == 1
+    # A second relay of the machine is none of its business, and says nothing.
+    second = Waypost(stack, listens=False, tls=False, start=False)
+    second.start()
+    assert run(rig().sendmail, "-i", "a@x.test", input="x\n", env={**os.environ, "WAYPOST_CONF": str(second.conf)}).returncode == 0
+    assert second.stop() == 0
+    assert len(rig().dropped()) == 1 and "drop folder" not in second.log_text(), second.log_text()
+    # Without a mark, or with one that a user left, nobody says that it is taken.
+    mark.unlink()
+    code, said = call("never")
+    assert code == 75 and "no relay has said that it takes mail from /var/spool/waypost" in said, said
+    mark.write_text("x")
+    os.chown(mark, NOBODY, NOBODY)
+    assert call("never")[0] == 75 and len(rig().dropped()) == 1
+    mark.unlink()
+    second.start()
+    second.logged("mail lies in the default drop folder /var/spool/waypost, and no relay takes it")
+    assert second.stop() == 0 and len(rig().dropped()) == 1
+    # Configured again it is ours again.
+    relay.conf.write_text(text)
+    relay.start()
+    rig().wait("guess4")
+    assert mark.read_text().strip() == str(relay.data) and relay.stop() == 0
 
 
 if __name__ == "__main__":

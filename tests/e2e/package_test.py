@@ -333,14 +333,17 @@ def activates(stack):
 
 @case("mail sent while service and socket are stopped waits in the drop folder", **plain)
 def drops(stack):
+    def dropped():
+        return [f for f in path("/var/spool/waypost").iterdir() if f.name != ".relay"]  # the relay's mark
+
     m = machine()
     before = len(hop().messages)
     m("systemctl", "stop", "waypost.socket", "waypost.service")
     m("sendmail", "-i", "root", input="Subject: dropped\n\nhello\n")
-    assert [p for p in path("/var/spool/waypost").iterdir()], "nothing in the drop folder"
+    assert dropped(), "nothing in the drop folder"
     m("systemctl", "start", "waypost.service")
     hop().wait(before + 1, 60)
-    wait_for(lambda: not list(path("/var/spool/waypost").iterdir()), 10, "the drop folder to be empty")
+    wait_for(lambda: not dropped(), 10, "the drop folder to be empty")
 
 
 @case("a reload takes a new configuration, and refuses a wrong one without stopping", **plain)

@@ -698,13 +698,36 @@ def unreadable(stack):
         raise LeftOut("needs root")
     rig = Rig(stack)
     rig.relay.conf.chmod(0o600)
+    checked = run(lib.WAYPOST, "-c", rig.relay.conf, "check")
+    assert "other users cannot read which socket and drop folder sendmail is to use" in checked.stdout + checked.stderr, checked
     # It has the usual paths then; in a mount namespace of its own, so that nothing real is touched.
     inside = ("set -e; mount -t tmpfs -o mode=755 t /run; mount -t tmpfs -o mode=755 t /var/spool; mkdir /var/spool/waypost; "
-              "chmod 3733 /var/spool/waypost; chown nobody /var/spool/waypost; "
+              "chmod 3733 /var/spool/waypost; %s chown nobody /var/spool/waypost; "
               'printf "Subject: closed\\n\\nx\\n" | setpriv --reuid=65534 --regid=65534 --clear-groups -- "$0" -i a@x.test; '
               "cat /var/spool/waypost/*")
-    done = run("unshare", "-m", "sh", "-c", inside, rig.names / "sendmail", env={"WAYPOST_CONF": str(rig.relay.conf)})
+
+    def call(mark):
+        return run("unshare", "-m", "sh", "-c", inside % mark, rig.names / "sendmail", check=False,
+                   env={"WAYPOST_CONF": str(rig.relay.conf)})
+
+    done = call("touch /var/spool/waypost/.relay; chown nobody /var/spool/waypost/.relay; ")
     assert "nobody listens on /run/waypost/submit.sock" in done.stdout and "Subject: closed" in done.stdout, done
+    # Our relay takes from another folder: 0 would be a promise that nobody keeps.
+    unsaid = "no relay has said that it takes mail from /var/spool/waypost"
+    done = call("")
+    assert done.returncode == 75 and unsaid in done.stderr, done
+    # The folder may stand in a part of the configuration that it cannot read.
+    closed = rig.relay.dir / "closed.conf"
+    closed.write_text("")
+    closed.chmod(0o600)
+    conf = rig.relay.conf.read_text()
+    rig.relay.conf.write_text(re.sub("(?m)^sendmail .*", f'include("{closed}")', conf))
+    rig.relay.conf.chmod(0o644)
+    done = call("")
+    assert done.returncode == 75 and unsaid in done.stderr, done
+    closed.chmod(0o644)
+    done = call("")
+    assert "Subject: closed" in done.stdout, done
 
 
 # ---- the folder ----
@@ -930,6 +953,40 @@ def refused_at_once(stack):
     assert rig.dropped() == []
 
 
+@case("what lies in the drop folder that was configured before is taken, over reloads and starts")
+def former_folders(stack):
+    rig = Rig(stack)
+    first, conf = rig.drop, rig.relay.conf.read_text()
+
+    def choose(folder):
+        rig.drop = pathlib.Path(folder)
+        rig.relay.conf.write_text(conf.replace(f'drop = "{first}"', f'drop = "{folder}"'))
+
+    rig.relay.stop()
+    assert rig.call("sendmail", "-i", "a@x.test", text=text("before the start")).returncode == 0 and len(rig.dropped()) == 1
+    choose(f"{first}2")
+    rig.relay.start()
+    rig.wait("before the start")
+    second = rig.drop
+    choose(f"{first}3")
+    rig.relay.reload()
+    wait_for(rig.drop.exists, what="the new folder")
+    for folder, subject in ((first, "late 1"), (second, "late 2"), (rig.drop, "late 3")):
+        rig.drop = folder
+        put(rig, subject[-1], f"Subject: {subject}", "", "x")
+        rig.wait(subject)
+        wait_for(lambda: rig.dropped() == [], what="the folder to be empty")
+    # By another name it is one place all the same.
+    choose(f"{first}3/.")
+    rig.relay.reload()
+    put(rig, "4", "Subject: late 4", "", "x")
+    rig.wait("late 4")
+    remembered = rig.relay.data / "drop-folders"
+    wait_for(lambda: remembered.read_text().split() == [f"{first}3/.", str(second), str(first)], what=remembered.read_text)
+    assert rig.relay.stop() == 0
+    rig.relay.start()
+    assert remembered.read_text().split() == [f"{first}3/."], "the empty ones are forgotten"
+    assert len(rig.hop.messages) == 5 and rig.relay.stop() == 0
 
 
 @case("a drop folder that belongs to somebody else is not used, also by a relay of root's")
