@@ -115,6 +115,8 @@ enum err hops_start(struct hops *hops,
                     struct fault *fault); /* consumer thread; without it, drain by hand */
 void hops_stop(struct hops *hops);        /* drains, then joins */
 size_t hops_drain(struct hops *hops);     /* only when not started */
+/* Since when (clock_mono_ms) the taps have been at work; 0: they rest. Any thread. */
+uint64_t hops_since_ms(const struct hops *hops);
 
 struct hop_ring *hops_ring(struct hops *hops);               /* owned by the hub */
 void hop_emit(struct hop_ring *ring, const struct hop *hop); /* ring NULL: nothing happens */

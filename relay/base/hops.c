@@ -12,6 +12,7 @@
  * pauses between two drains and a ring is half full. The pause makes hops of
  * a busy relay travel in batches; an idle one has no wake-ups at all.
  */
+#include "relay/base/clock.h"
 #include "relay/base/hop.h"
 
 #include <assert.h>
@@ -68,6 +69,7 @@ struct hops {
     size_t tap_count;
     atomic_int mood;
     atomic_bool stopping;
+    atomic_uint_fast64_t since_ms;
     int wake_fd;
     bool started;
     pthread_t thread;
@@ -299,7 +301,9 @@ static void *consume(void *arg)
 
     for (;;) {
         bool last = atomic_load(&hops->stopping);
+        atomic_store_explicit(&hops->since_ms, clock_mono_ms(), memory_order_relaxed);
         size_t count = drain_all(hops);
+        atomic_store_explicit(&hops->since_ms, 0, memory_order_relaxed);
         if (last)
             return NULL;
         rest(hops, count ? MOOD_PAUSING : MOOD_SLEEPING);
@@ -344,6 +348,11 @@ size_t hops_drain(struct hops *hops)
 {
     assert(!hops->started);
     return drain_all(hops);
+}
+
+uint64_t hops_since_ms(const struct hops *hops)
+{
+    return atomic_load_explicit(&hops->since_ms, memory_order_relaxed);
 }
 
 /* ---- counters ------------------------------------------------------------ */

@@ -528,6 +528,42 @@ def _(stack):
     assert w.stop() == 0
 
 
+@case("a disk that hangs with the traces on it, and the log with them: the watchdog says it on stderr")
+def _(stack):
+    world = World()
+    hop = Hop(stack)
+    log = folder("log") / "file"
+    w = Waypost(stack, f'{smart(hop)}\nlog {{ to = file file = "{log}" }}', start=False, env=world.env)
+    w.env["FAULTS_UNDER"] = str(w.data)
+    w.start()
+    stack.callback(world.set)
+    w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
+    world.set(hangs=True)
+    client = Wire(stack, w.port)
+    client.ask("EHLO client.test", "250")
+    client.envelope("a@here.test", "c@there.test")
+    client.s.sendall(b"DATA\r\nSubject: x\r\n\r\nx\r\n.\r\n")
+    passed_s = 0
+
+    def later(hangs, text):
+        nonlocal passed_s
+        passed_s += 40
+        world.set(hangs=hangs, passed_s=passed_s)
+        Wire(stack, w.port).close()
+        return text()
+
+    cried = r"waypost: something hangs, the log too; this is the oldest: the thread that writes the log and the traces, for \d+[ms]"
+    wait_for(lambda: later(True, lambda: re.search(cried, w.log_text())), 30, lambda: w.log_text()[-1500:])
+    assert "something hangs" not in log.read_text(), "then this case shows nothing"
+    client.expect("354")
+    world.set(passed_s=passed_s)
+    client.expect("250 2.0.0")
+    wait_for(lambda: later(False, lambda: "nothing hangs any more" in log.read_text()), 30, lambda: log.read_text()[-1500:])
+    assert "something hangs; this is the oldest" in log.read_text(), "said later, as it should have been"
+    assert w.metrics()["waypost_stuck_seconds"] == 0
+    assert w.stop() == 0
+
+
 @case("a certificate that runs out while the relay runs: said 14 days before, 3 days before, at the end, until a reload")
 def _(stack):
     world = World()
