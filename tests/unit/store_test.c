@@ -281,7 +281,8 @@ static void old_and_new_mail_both_move(struct rig *rig)
     rig_put(rig, "a@here.test", TO);
     struct store_claim both = rig_claim_at(rig, LANE, 2, NOW);
     assert_int_equal(rig_count(both.claims), 2);
-    assert_false(both.more);
+    if (both.more) /* the new one was just being written out: an idle look, and no more */
+        assert_null(rig_claim(rig, LANE, 2));
     store_unclaim(rig->store, &both.claims);
     unsigned attempts = 0;
     for (int i = 0; i < 2; i++) {
