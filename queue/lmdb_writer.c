@@ -14,8 +14,8 @@
 #include "queue/lmdb_store.h"
 
 #include "relay/base/clock.h"
+#include "relay/base/thread.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #define BATCH_OPS 256
@@ -303,17 +303,11 @@ static void *writer(void *arg)
 
 enum err writer_start(struct lmdb *l, struct fault *fault)
 {
-    sigset_t all, before;
-
     l->recheck.open = open_recheck;
     l->stop.open = open_stop;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&l->thread, NULL, writer, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rc = thread_start(&l->thread, "store", writer, l);
     if (rc)
         return fault_errno(fault, rc, "cannot start the queue's writer");
-    pthread_setname_np(l->thread, "store");
     l->has_thread = true;
     return ERR_OK;
 }

@@ -14,12 +14,12 @@
  */
 #include "relay/base/clock.h"
 #include "relay/base/hop.h"
+#include "relay/base/thread.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -312,21 +312,15 @@ static void *consume(void *arg)
 
 enum err hops_start(struct hops *hops, struct fault *fault)
 {
-    sigset_t all, before;
-
     assert(!hops->started);
     if (hops->wake_fd < 0)
         hops->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (hops->wake_fd < 0)
         return fault_errno(fault, errno, "cannot make the log thread's eventfd");
     atomic_store(&hops->stopping, false);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&hops->thread, NULL, consume, hops);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int rc = thread_start(&hops->thread, "hops", consume, hops);
     if (rc != 0)
         return fault_errno(fault, rc, "cannot start the log thread");
-    pthread_setname_np(hops->thread, "hops");
     hops->started = true;
     return ERR_OK;
 }

@@ -9,8 +9,8 @@
 #include "relay/base/clock.h"
 #include "relay/base/container.h"
 #include "relay/base/str.h"
+#include "relay/base/thread.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -151,20 +151,10 @@ static void *worker(void *arg)
     }
 }
 
-/* Workers take no signals: those are for the thread that handles them. */
 static bool start_thread(struct pool_line *line, struct pool_slot *slot)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     slot->line = line;
-    int rc = pthread_create(&slot->thread, NULL, worker, slot);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0)
-        return false;
-    pthread_setname_np(slot->thread, line->word);
-    return true;
+    return thread_start(&slot->thread, line->word, worker, slot) == 0;
 }
 
 static void add_thread(struct pool_line *line)
