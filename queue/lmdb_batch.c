@@ -180,13 +180,13 @@ static int64_t oldest_of(struct lmdb *l, MDB_txn *txn)
 enum err batch_begin(struct lmdb *l, struct fault *fault)
 {
     struct batch *batch = &l->batch;
-    int rc = l->env ? mdb_txn_begin(l->env, NULL, 0, &batch->txn) : MDB_PANIC;
+    int rc = lmdb_begin(l, 0, &batch->txn);
 
     if (rc == MDB_PANIC) {
         enum err err = lmdb_reopen(l, fault);
         if (err)
             return err;
-        rc = mdb_txn_begin(l->env, NULL, 0, &batch->txn);
+        rc = lmdb_begin(l, 0, &batch->txn);
     }
     if (rc)
         return lmdb_fault(fault, rc, "cannot begin writing to the queue");

@@ -359,10 +359,10 @@ static void pass_on(struct cold *cold, struct candidate *c)
 }
 
 /* An error may spoil the transaction for all that follow. A younger one does for them. */
-static void renew(MDB_txn *txn)
+static void renew(struct lmdb *l, MDB_txn *txn)
 {
     mdb_txn_reset(txn);
-    (void)mdb_txn_renew(txn); /* otherwise each of them says so, and is put off */
+    (void)lmdb_renew(l, txn); /* otherwise each of them says so, and is put off */
 }
 
 static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate *c,
@@ -386,7 +386,7 @@ static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate 
     if (!lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL))
         return make_claim(cold, c, message, request->now_s);
     mend(cold, c);
-    renew(txn);
+    renew(cold->l, txn);
     return NULL;
 }
 
@@ -423,7 +423,7 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
         reserve_chosen(cold);
         cold->lane->turn = turn % STORE_BUCKETS;
         pthread_mutex_unlock(&l->lock);
-        rc = mdb_txn_renew(txn);
+        rc = lmdb_renew(l, txn);
         if (!rc)
             load_chosen(cold, txn, request);
         for (size_t i = 0; rc && i < cold->chosen; i++) {

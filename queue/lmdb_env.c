@@ -174,12 +174,10 @@ enum err lmdb_open_env(struct lmdb *l, const char *path, struct fault *fault)
     if (!rc)
         rc = mdb_env_set_mapsize(l->env, (size_t)l->map_bytes);
     if (!rc)
-        rc = mdb_env_open(l->env, path, flags, 0600);
+        rc = lmdb_map(l, path, flags);
     if (!rc)
         return ERR_OK;
-    if (l->env)
-        mdb_env_close(l->env);
-    l->env = NULL;
+    lmdb_unmap(l); /* LMDB wants that after an open that failed, too */
     if (rc == EACCES)
         return fault_set(fault, ERR_DENIED,
                          "cannot open the queue in %s: permission denied (reading needs write "
@@ -208,7 +206,7 @@ static int put_version(struct lmdb *l, MDB_txn *txn)
 static enum err write_first(struct lmdb *l, struct fault *fault)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+    int rc = lmdb_begin(l, 0, &txn);
     if (rc)
         return lmdb_fault(fault, rc, "cannot create the queue");
     rc = lmdb_open_dbis(l, txn, MDB_CREATE);
@@ -251,8 +249,7 @@ static enum err create_db(struct lmdb *l, struct fault *fault)
     if (rc)
         return rc;
     rc = write_first(l, fault);
-    mdb_env_close(l->env);
-    l->env = NULL;
+    lmdb_unmap(l);
     if (!rc)
         rc = sync_path(data, fault);
     if (!rc)
@@ -270,7 +267,7 @@ static enum err create_db(struct lmdb *l, struct fault *fault)
 static enum err upgrade(struct lmdb *l, struct fault *fault)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+    int rc = lmdb_begin(l, 0, &txn);
 
     if (!rc)
         rc = put_version(l, txn);
@@ -285,7 +282,7 @@ static enum err check_contents(struct lmdb *l, struct fault *fault)
 {
     uint64_t version = STORE_VERSION;
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
 
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue");
@@ -320,7 +317,6 @@ static enum err prepare_folder(struct lmdb *l, struct fault *fault)
 enum err lmdb_env_open(struct lmdb *l, struct fault *fault)
 {
     enum err rc = l->read_only ? ERR_OK : prepare_folder(l, fault);
-    int dead;
 
     if (!rc)
         rc = lmdb_open_env(l, l->db, fault);
@@ -329,16 +325,14 @@ enum err lmdb_env_open(struct lmdb *l, struct fault *fault)
     if (!rc)
         l->last_txn = lmdb_last_txn(l);
     if (!rc && !l->read_only)
-        mdb_reader_check(l->env, &dead); /* of processes that were killed: they pin pages */
+        lmdb_check_readers(l);
     return rc;
 }
 
 void lmdb_env_close(struct lmdb *l)
 {
-    if (l->env)
-        mdb_env_close(l->env);
+    lmdb_unmap(l);
     if (l->lock_fd >= 0)
         close(l->lock_fd);
-    l->env = NULL;
     l->lock_fd = -1;
 }

@@ -13,7 +13,7 @@
 int lmdb_look_begin(struct lmdb *l, MDB_txn **out_txn)
 {
     pthread_rwlock_rdlock(&l->env_lock);
-    int rc = l->env ? mdb_txn_begin(l->env, NULL, MDB_RDONLY, out_txn) : EIO;
+    int rc = l->env ? lmdb_begin(l, MDB_RDONLY, out_txn) : EIO;
 
     if (rc)
         pthread_rwlock_unlock(&l->env_lock);
@@ -51,7 +51,7 @@ static enum err open_again(struct lmdb *l, struct fault *fault)
 
     if (err)
         return err;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
     if (!rc)
         rc = lmdb_open_dbis(l, txn, 0);
     if (!rc)
@@ -64,14 +64,10 @@ static enum err open_again(struct lmdb *l, struct fault *fault)
 enum err lmdb_reopen(struct lmdb *l, struct fault *fault)
 {
     pthread_rwlock_wrlock(&l->env_lock);
-    if (l->env)
-        mdb_env_close(l->env);
-    l->env = NULL;
+    lmdb_unmap(l);
     enum err rc = open_again(l, fault);
-    if (rc && l->env) {
-        mdb_env_close(l->env);
-        l->env = NULL;
-    }
+    if (rc)
+        lmdb_unmap(l);
     pthread_rwlock_unlock(&l->env_lock);
     return rc;
 }

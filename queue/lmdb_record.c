@@ -145,7 +145,7 @@ enum err lmdb_last_id(struct lmdb *l, struct msgid *out_id, struct fault *fault)
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
     MDB_val key, value;
-    int rc = l->env ? mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
 
     memset(out_id, 0, sizeof(*out_id));
     if (!rc)

@@ -185,7 +185,7 @@ static enum err index_lanes(struct lmdb *l, struct fault *fault)
 {
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
 
     if (!rc)
         rc = mdb_cursor_open(txn, l->dbi_due, &cursor);
@@ -259,7 +259,7 @@ static enum err remove_orphans(struct lmdb *l, struct fault *fault)
 
     if (!dir)
         return fault_errno(fault, errno, "cannot read the folder %s", l->bodies);
-    int rc = mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn);
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
     if (!rc) {
         clean_files(l, dir, txn);
         mdb_txn_abort(txn);

@@ -102,7 +102,7 @@ static enum err scan_records(struct lmdb *l, MDB_txn *txn, bool *out_is_last, st
 static enum err scan_some(struct lmdb *l, bool *out_is_last, struct fault *fault)
 {
     MDB_txn *txn = NULL;
-    int rc = l->env ? mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
+    int rc = lmdb_begin(l, MDB_RDONLY, &txn);
 
     if (rc)
         return lmdb_fault(fault, rc, "cannot read the queue");

@@ -46,7 +46,7 @@ static uint64_t reusable(struct lmdb *l)
     MDB_stat st;
     uint64_t pages = 0;
 
-    if (!l->env || mdb_env_stat(l->env, &st) || mdb_txn_begin(l->env, NULL, MDB_RDONLY, &txn))
+    if (!l->env || mdb_env_stat(l->env, &st) || lmdb_begin(l, MDB_RDONLY, &txn))
         return 0;
     /* Handle 0 is the list of free pages: each record begins with their number. */
     if (mdb_cursor_open(txn, 0, &cursor) == 0) {

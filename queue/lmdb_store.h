@@ -159,10 +159,18 @@ struct lmdb_tuning {
     uint64_t gather_ms; /* what a commit waits for company while any is due; 0: see writer */
 };
 
+/* Where LMDB's files lie in memory; nowhere: not known (lmdb_maps.c). */
+struct lmdb_maps {
+    void *lock_at;
+    size_t lock_len;
+    struct mapped *data, *lock;
+};
+
 struct lmdb {
     struct store store;
     char *folder, *bodies, *db;
     MDB_env *env;              /* NULL: given up, to be opened anew */
+    struct lmdb_maps maps;     /* [w] changes them with env */
     pthread_rwlock_t env_lock; /* other threads look under it; [w] changes env under it */
     uint64_t last_txn;         /* [w] the last commit that succeeded */
     MDB_dbi dbi_main, dbi_msg, dbi_content, dbi_due;
@@ -236,6 +244,13 @@ enum err lmdb_env_open(struct lmdb *l, struct fault *fault);
 void lmdb_env_close(struct lmdb *l);
 enum err lmdb_open_env(struct lmdb *l, const char *path, struct fault *fault);
 int lmdb_open_dbis(struct lmdb *l, MDB_txn *txn, unsigned flags);
+
+/* ---- lmdb_maps.c: the only way into LMDB and out of it ---- */
+int lmdb_map(struct lmdb *l, const char *folder, unsigned flags); /* opens env; 0, or as LMDB */
+void lmdb_unmap(struct lmdb *l); /* closes env, if there is one; nobody is in a transaction */
+int lmdb_begin(struct lmdb *l, unsigned flags, MDB_txn **out_txn); /* EIO: the disk is gone */
+int lmdb_renew(struct lmdb *l, MDB_txn *txn);
+void lmdb_check_readers(struct lmdb *l); /* those of processes that were killed pin pages */
 
 /* ---- lmdb_look.c ---- */
 /* A look from another thread than the writer's; with 0 it has to be ended. */

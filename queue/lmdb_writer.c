@@ -251,13 +251,11 @@ static void open_recheck(struct letter *letter)
 static void check_readers(struct lmdb *l)
 {
     uint64_t now_ms = clock_mono_ms();
-    int dead;
 
     if (now_ms - l->readers_ms < READERS_MS)
         return;
     l->readers_ms = now_ms;
-    if (l->env)
-        mdb_reader_check(l->env, &dead);
+    lmdb_check_readers(l);
 }
 
 static bool is_done(struct lmdb *l)

@@ -1,9 +1,9 @@
 /*
  * store_lmdb.c - the queue in LMDB: open, close, health; and the account of
- * what a crash leaves. The parts: lmdb_env (on disk), lmdb_writer and lmdb_batch
- * (the writing thread), lmdb_apply (accept, settle), lmdb_change, lmdb_pages, lmdb_scan,
- * lmdb_index (memory), lmdb_claim, lmdb_cold, lmdb_aged, lmdb_read, lmdb_record, lmdb_recover,
- * lmdb_mend, lmdb_space.
+ * what a crash leaves. The parts: lmdb_env (on disk), lmdb_maps (in memory; where the disk fails),
+ * lmdb_writer and lmdb_batch (the writing thread), lmdb_apply (accept, settle), lmdb_change,
+ * lmdb_pages, lmdb_scan, lmdb_index (memory), lmdb_claim, lmdb_cold, lmdb_aged, lmdb_read,
+ * lmdb_record, lmdb_recover, lmdb_mend, lmdb_space.
  *
  * On disk (lmdb_record.c has the keys):
  *   msg      id -> envelope, recipients with their state, where the content is

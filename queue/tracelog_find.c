@@ -13,6 +13,8 @@
 #include "queue/tracelog.h"
 #include "queue/tracelog_segment.h"
 
+#include "relay/base/mapped.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -25,6 +27,7 @@
 struct opened {
     bool is_there;
     struct str log, index; /* mapped */
+    struct mapped *log_mapped, *index_mapped;
     struct buf made;
     struct segment_view view;
 };
@@ -47,7 +50,7 @@ struct search {
 
 /* ---- segments --------------------------------------------------------------------------- */
 
-static struct str map_file(const char *path)
+static struct str map_file(const char *path, struct mapped **out_mapped)
 {
     struct str bytes = { NULL, 0 };
     struct stat st;
@@ -57,17 +60,21 @@ static struct str map_file(const char *path)
         return bytes;
     if (fstat(fd, &st) == 0 && st.st_size > 0) {
         void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-        if (at != MAP_FAILED)
+        if (at != MAP_FAILED) {
             bytes = str_make(at, (size_t)st.st_size);
+            *out_mapped = mapped_note(bytes.at, bytes.len, path, false);
+        }
     }
     close(fd);
     return bytes;
 }
 
-static void unmap(struct str bytes)
+static void unmap(struct str *bytes, struct mapped **mapped)
 {
-    if (bytes.at)
-        munmap((void *)(uintptr_t)bytes.at, bytes.len);
+    if (bytes->at)
+        munmap((void *)(uintptr_t)bytes->at, bytes->len);
+    mapped_forget(mapped);
+    *bytes = str_make(NULL, 0);
 }
 
 /* A sealed log never changes and is mapped. One that is being written may be
@@ -114,14 +121,13 @@ static bool segment_open(const char *folder, uint64_t number, struct opened *seg
 
     *segment = (struct opened){ .log = { NULL, 0 } };
     segment_path(path, sizeof(path), folder, number, "index");
-    segment->index = map_file(path);
+    segment->index = map_file(path, &segment->index_mapped);
     if (!segment->index.at || !segment_view(segment->index, &segment->view)) {
-        unmap(segment->index);
-        segment->index = str_make(NULL, 0);
+        unmap(&segment->index, &segment->index_mapped);
         return index_by_hand(folder, number, segment);
     }
     segment_path(path, sizeof(path), folder, number, "trace");
-    segment->log = map_file(path);
+    segment->log = map_file(path, &segment->log_mapped);
     return segment->log.at;
 }
 
@@ -130,8 +136,8 @@ static void segment_close(struct opened *segment)
     if (!segment)
         return;
     if (segment->index.at) {
-        unmap(segment->index);
-        unmap(segment->log);
+        unmap(&segment->index, &segment->index_mapped);
+        unmap(&segment->log, &segment->log_mapped);
     } else {
         free((void *)(uintptr_t)segment->log.at);
         buf_clear(&segment->made);

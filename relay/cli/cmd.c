@@ -3,6 +3,7 @@
  */
 #include "relay/cli/cmd.h"
 
+#include "relay/base/mapped.h"
 #include "relay/cli/sendmail.h"
 
 #include <stdarg.h>
@@ -328,6 +329,7 @@ int cmd_main(int argc, char **argv)
     struct line line;
     int code;
 
+    mapped_guard();
     if (sendmail_is_called(argv[0]))
         return cmd_sendmail(NULL, argc, argv);
     read_line(argc, argv, &line);
