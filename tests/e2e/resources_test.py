@@ -4,7 +4,9 @@ Full disks, file systems that refuse to be written, descriptors and memory used 
 clocks that are set, name servers that fall silent. Each ends in 4xx or a retry,
 never in loss, recovers by itself, and is told in the log and in /metrics.
 """
+import ctypes
 import email
+import fcntl
 import struct
 import tempfile
 
@@ -135,7 +137,7 @@ def at(w, data):
 # ---- disks ----
 
 
-def loop_disk(stack, megabytes):
+def loop_disk(stack, megabytes, options="errors=remount-ro"):
     """A small ext4 of our own: (device, where it is mounted)."""
     if os.getuid() != 0:
         raise LeftOut("mounting needs root")
@@ -143,11 +145,31 @@ def loop_disk(stack, megabytes):
     with open(image, "wb") as f:
         f.truncate(megabytes << 20)
     run("mkfs.ext4", "-q", "-F", "-m", "0", image)
-    device = run("losetup", "--find", "--show", image).stdout.strip()
-    stack.callback(lambda: subprocess.run(["losetup", "--detach", device], capture_output=True))
-    run("mount", "-o", "errors=remount-ro", device, disk)
+    device = loop_device(stack, image)
+    run("mount", "-o", options, device, disk)
     stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], capture_output=True))
     return device, disk
+
+
+def loop_device(stack, image):
+    device = run("losetup", "--find", "--show", image).stdout.strip()
+    stack.callback(lambda: subprocess.run(["losetup", "--detach", device], capture_output=True))
+    return device
+
+
+def shut(device):
+    """The kernel finds an error: the file system cannot be written any more."""
+    (pathlib.Path("/sys/fs/ext4") / device.split("/")[-1] / "trigger_fs_error").write_text("made by a test")
+
+
+def repaired(stack, device, disk):
+    """By another device: others' namespaces, of containers, may hold the old one as it was."""
+    image = run("losetup", "--noheadings", "--output", "BACK-FILE", device).stdout.strip()
+    run("umount", disk)
+    device = loop_device(stack, image)
+    run("e2fsck", "-f", "-p", device, check=False)
+    run("mount", device, disk)
+    stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], capture_output=True))
 
 
 @case("a disk of 48 MB that fills up: 452, mail that is queued goes on, then all is well again")
@@ -180,25 +202,131 @@ def _(stack):
 @case("a file system that was shut by an error: 452, and after its repair everything is there")
 def _(stack):
     device, disk = loop_disk(stack, 48)
-    trigger = pathlib.Path("/sys/fs/ext4") / device.split("/")[-1] / "trigger_fs_error"
     hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
     w = Waypost(stack, smart(hop, 'queue { map-size = "8G" }'), start=False)
     at(w, disk / "data")
     w.start()
     load = Load(w)
     load.some_more()
-    trigger.write_text("made by a test")
+    shut(device)
     load.some_refused()
     w.logged("the queue cannot be written")
     assert state(w, "broken") and w.get("/healthz", check=False) is None
     load.stop()
     w.stop()
-    run("umount", disk)
-    run("e2fsck", "-f", "-p", device, check=False)
-    run("mount", device, disk)
+    repaired(stack, device, disk)
     hop.script.clear()
     w.start()
     check(w, load, hop)
+
+
+def device_ends_at(device, octets):
+    """What is on the device behind there can be neither read nor written any more."""
+    LOOP_SET_STATUS64, LOOP_GET_STATUS64, SIZE_LIMIT = 0x4C04, 0x4C05, slice(32, 40)
+    with open(device, "rb") as d:
+        info = bytearray(232)
+        fcntl.ioctl(d, LOOP_GET_STATUS64, info)
+        info[SIZE_LIMIT] = struct.pack("=Q", octets)
+        fcntl.ioctl(d, LOOP_SET_STATUS64, bytes(info))
+
+
+def be_idle(w):
+    """Until no thread of it has run for a while: then no transaction is under way."""
+    def turns():
+        return [re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text())
+                for task in pathlib.Path(f"/proc/{w.process.pid}/task").iterdir()]
+
+    def is_still():
+        before = turns()
+        time.sleep(0.3)
+        return turns() == before
+
+    wait_for(is_still, 20, "the relay to have nothing to do")
+
+
+def page_out(w, path):
+    """No page of the file is in memory any more: not the relay's, nor the kernel's."""
+    SYS_process_madvise, MADV_PAGEOUT = 440, 21
+    libc = ctypes.CDLL(None, use_errno=True)
+    proc = pathlib.Path("/proc") / str(w.process.pid)
+    begin, end = re.search(rf"^(\w+)-(\w+) .* {path}$", (proc / "maps").read_text(), re.M).groups()
+    area = struct.pack("=QQ", int(begin, 16), int(end, 16) - int(begin, 16))
+    process, file = os.pidfd_open(w.process.pid), os.open(path, os.O_RDWR)
+
+    def is_out():
+        os.fsync(file)
+        if libc.syscall(SYS_process_madvise, process, area, ctypes.c_ulong(1), MADV_PAGEOUT, 0) < 0:
+            raise OSError(ctypes.get_errno(), "process_madvise")
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        return re.search(rf" {path}\n(?:.*\n)*?Rss: +(\d+) kB", (proc / "smaps").read_text())[1] == "0"
+
+    try:
+        wait_for(is_out, 10, f"the pages of {path} to leave memory")
+    finally:
+        os.close(process)
+        os.close(file)
+
+
+def on_a_failed_disk(stack, name, is_shut=False):
+    """A relay with mail that waits, when its disk fails, or the file system is shut, and this
+    file of the queue is not in memory."""
+    # Without delayed allocation each first write into a page needs the journal, as on a disk that is nearly full.
+    device, disk = loop_disk(stack, 48, "errors=remount-ro" + ",nodelalloc" * is_shut)
+    hop = Hop(stack, script={"mail": "451 4.3.0 not yet"})
+    w = Waypost(stack, f'route "all" {{ relay = "127.0.0.1:{hop.port}" }}\nretry {{ first = "1h" max = "1h" }}\n'
+                'queue { map-size = "8G" }', start=False)
+    at(w, disk / "data")
+    w.start()
+    load = Load(w)
+    load.some_more()
+    load.stop()
+    be_idle(w)
+    w.process.send_signal(signal.SIGSTOP)
+    run("sync", "-f", disk)
+    page_out(w, w.data / "queue" / "db" / name)
+    if is_shut:
+        shut(device)
+    else:
+        device_ends_at(device, 4096)
+    w.process.send_signal(signal.SIGCONT)
+
+    def mended():
+        repaired(stack, device, disk)
+        hop.script.clear()
+        w.start()
+        w.cli("queue", "flush")
+        check(w, load, hop)
+
+    return w, load, mended
+
+
+for words, is_shut in (("disk that fails", False), ("file system that is shut", True)):
+
+    @case(f"a {words} when the queue's lock file is not in memory: 4xx, and after its repair everything is there")
+    def _(stack, is_shut=is_shut):
+        w, load, mended = on_a_failed_disk(stack, "lock.mdb", is_shut)
+        with smtplib.SMTP("127.0.0.1", w.port, timeout=20 * SLOW) as s:
+            s.ehlo()
+            load.one(s, "first", 1)
+            load.one(s, "second", 1)
+        assert len(load.refused) >= 2, load.refused  # each a 4xx, says check()
+        w.logged("the queue cannot be written")
+        assert state(w, "broken") and w.get("/healthz", check=False) is None
+        assert w.stop() == 0, w.log_text()[-1500:]
+        mended()
+
+
+@case("a disk that fails when the queue's data is not in memory: the relay ends, says why, and nothing is lost")
+def _(stack):
+    w, load, mended = on_a_failed_disk(stack, "data.mdb")
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        with smtplib.SMTP("127.0.0.1", w.port, timeout=20 * SLOW) as s:
+            s.ehlo()
+            load.one(s, "last", 1)
+    assert w.process.wait(30 * SLOW) == 74, w.log_text()[-1500:]
+    said = [line for line in w.log_text().splitlines() if "waypost: ended" in line]
+    assert len(said) == 1 and f"{w.data}/queue/db/data.mdb cannot be read: the disk fails" in said[0], said
+    mended()
 
 
 REFUSALS = [("a read-only file system", errno_, sync) for errno_, sync in ((30, False),)] + [
