@@ -173,11 +173,11 @@ static void make_folder(const char *path)
 /* The sticky bit keeps users from each other's files, but not the folder's owner from any:
  * he could take mail away, hold it back for a better moment, give a file that was taken a
  * new name, so that it is taken again and again, or, without the setgid bit, lend a file
- * of somebody else's the name of a message. So the owner is one who can do all that
- * anyway: we, or root. */
+ * of somebody else's the name of a message. And it keeps everybody but the owner from
+ * removing what was taken, which would be sent at every look. So the owner is we. */
 static bool is_safe(const struct stat *st)
 {
-    return (st->st_uid == geteuid() || st->st_uid == 0) &&
+    return st->st_uid == geteuid() &&
            (!(st->st_mode & (S_IWGRP | S_IWOTH)) || (st->st_mode & S_ISVTX));
 }
 
@@ -218,6 +218,8 @@ static void folder_open(struct dropbox *dropbox)
     else if (!is_safe(&st))
         fault_set(&fault, ERR_DENIED,
                   "the drop folder %s is not safe: it has to be ours, with mode 3733", path);
+    else if (faccessat(dropbox->folder, ".", W_OK | X_OK, AT_EACCESS))
+        fault_errno(&fault, errno, "nothing can be removed from the drop folder %s", path);
     if (!fault.err) {
         dropbox->notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         if (dropbox->notify < 0 || inotify_add_watch(dropbox->notify, path, IN_MOVED_TO) < 0 ||

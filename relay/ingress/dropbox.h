@@ -14,7 +14,9 @@
  * the removal, and the machine died in it: at least once is what mail promises.)
  * What the relay does not take, or for some recipients not, its sender is told by a
  * delivery report, which is durable before the file is removed. What does not make
- * sense is reported too, and then moved aside, as corrupt-NAME, with one alarm. When
+ * sense is reported too, and then moved aside, as corrupt-NAME, with one alarm. A file
+ * that cannot be removed is in the way of all that come later, with an alarm, because a
+ * look would find it again; a folder where nothing can be is not used. When
  * the store has no room it waits. A user's heap does not hold up the others: files
  * are taken in turns between users, and of one user so many at a time.
  *

@@ -50,8 +50,9 @@ struct dropbox {
     struct dropbox_look *look; /* one under way, or being worked through */
     size_t next;               /* in look->files */
     bool is_looking, look_again;
-    bool is_told;    /* that something is in the way; once until it goes again */
-    bool has_waited; /* a file stayed for later: look again in a while */
+    bool is_told;       /* that something is in the way; once until it goes again */
+    bool is_stuck_told; /* that something cannot be removed */
+    bool has_waited;    /* a file stayed for later: look again in a while */
     bool is_stopped;
     struct dropped *dropped; /* under way */
     size_t under_way;
@@ -88,12 +89,13 @@ struct dropped {
     bool is_pumping, pump_again;
     char why[320]; /* why it was not handed to us: the file says */
     struct fault fault;
+    struct fault cannot_end; /* it is over, and still there */
     /* for a report, when it or some of its recipients are refused */
     struct reply refusal;    /* of the whole; code 0: none so far */
     struct message *refused; /* who gets nothing of it, and why; NULL: nobody yet */
     struct buf kept;         /* the beginning of the content */
     bool kept_is_all;
-    struct timer again; /* the report, for which there was no room */
+    struct timer again; /* the report, for which there was no room; the removal */
     bool is_damaged;    /* nothing that sendmail(1) writes: kept for the operator */
     struct msgid report_id;
     dropped_told_fn *told;

@@ -7,40 +7,82 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SIZE_SLACK ((uint64_t)64 << 20) /* dots, recipients: the message itself is judged later */
 #define FIRST_LINE "waypost-drop 1 "
+#define AGAIN_MS 5000 /* to remove what could not be */
+
+static void ended(struct job *job);
 
 /* ---- ends ---- */
 
+/* Its owner took it back, or put a folder in its place: then it is gone too. */
 static void remove_run(struct job *job)
 {
     struct dropped *dropped = container_of(job, struct dropped, job);
 
     if (unlinkat(dropped->folder, dropped->file.name, 0) == 0)
         (void)fsync(dropped->folder); /* or it could be back after a power failure */
+    else if (errno != ENOENT && errno != EISDIR)
+        fault_errno(&dropped->cannot_end, errno, "cannot remove %s", dropped->file.name);
 }
 
 static void leave_run(struct job *job) { (void)job; }
 
+/* A user may have put something of the plain name there. */
 static void set_aside_run(struct job *job)
 {
     struct dropped *dropped = container_of(job, struct dropped, job);
-    char name[DROPPED_NAME + 16];
+    const char *name = dropped->file.name;
+    unsigned long long random = 0;
+    char aside[DROPPED_NAME + 48];
 
-    (void)snprintf(name, sizeof(name), "corrupt-%s", dropped->file.name);
-    if (renameat(dropped->folder, dropped->file.name, dropped->folder, name))
-        fault_errno(&dropped->fault, errno, "cannot move it aside");
+    (void)snprintf(aside, sizeof(aside), "corrupt-%s", name);
+    if (renameat2(dropped->folder, name, dropped->folder, aside, RENAME_NOREPLACE) == 0)
+        return;
+    (void)getrandom(&random, sizeof(random), 0);
+    (void)snprintf(aside, sizeof(aside), "corrupt-%s-%016llx", name, random);
+    if (renameat(dropped->folder, name, dropped->folder, aside) && errno != ENOENT)
+        fault_errno(&dropped->cannot_end, errno, "cannot move %s aside", name);
+}
+
+static void end_again(void *arg)
+{
+    struct dropped *dropped = arg;
+
+    dropped_work(dropped, dropped->job.run, ended);
+}
+
+/* The next look would take it once more: so none comes before it is gone. */
+static void try_again(struct dropped *dropped)
+{
+    struct dropbox *dropbox = dropped->dropbox;
+
+    if (!dropbox->is_stuck_told)
+        dropbox_say(dropbox, HOP_ALARM,
+                    STR("dropped mail was taken and its file cannot be removed: it is tried "
+                        "again, and the relay's next start would send it once more"),
+                    str_of(dropped->cannot_end.text));
+    dropbox->is_stuck_told = true;
+    dropped->cannot_end.err = ERR_OK;
+    loop_timer_start(dropbox->options.loop, &dropped->again, AGAIN_MS, end_again, dropped);
 }
 
 static void ended(struct job *job)
 {
     struct dropped *dropped = container_of(job, struct dropped, job);
 
-    if (dropped_is_back(dropped))
-        dropped_is_done(dropped);
+    if (!dropped_is_back(dropped))
+        return;
+    if (dropped->cannot_end.err && !dropped->dropbox->is_stopped) {
+        try_again(dropped);
+        return;
+    }
+    dropped->dropbox->is_stuck_told = false;
+    dropped_is_done(dropped);
 }
 
 void dropped_remove(struct dropped *dropped) { dropped_work(dropped, remove_run, ended); }

@@ -1012,6 +1012,71 @@ def foreign_folder(stack):
     assert rig.relay.stop() == 0
 
 
+@case("a drop folder of root's, from which another relay user can remove nothing, is not used")
+def folder_of_root(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack, conf='user = "nobody"', start=False)
+    for path in (rig.relay.dir, rig.drop.parent):
+        os.chown(path, NOBODY, NOBODY)
+    rig.drop.mkdir()
+    os.chown(rig.drop, 0, NOBODY)  # whose files the relay could read
+    rig.drop.chmod(0o3773)
+    put(rig, "d1", "From: a@x.test", "Subject: root's", "", "x")
+    rig.relay.start()
+    wait_for(lambda: "is not safe: it has to be ours" in rig.relay.log_text(), what=lambda: rig.relay.log_text())
+    assert rig.relay.stop() == 0
+    assert rig.hop.messages == [] and len(rig.dropped()) == 1, rig.dropped()
+
+
+@case("mail whose file cannot be removed from the drop folder is sent once, and an alarm tells")
+def not_removable(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    tiny_disk(stack, rig.drop, "8M")
+    rig.drop.chmod(0o3733)
+    rig.relay.start()
+    os.kill(rig.relay.process.pid, signal.SIGSTOP)
+    put(rig, "d1", "From: a@x.test", "Subject: once", "", "x")
+    put(rig, "d2", "From: a@x.test", "From: b@x.test", "", "told once")
+    run("mount", "-o", "remount,ro", rig.drop)
+    os.kill(rig.relay.process.pid, signal.SIGCONT)
+    rig.wait("once")
+    wait_for(lambda: reports(rig, "web@site.test"), what="the report")
+    rig.relay.logged("stage=alarm.*Read-only.*its file cannot be removed")
+    run("mount", "-o", "remount,rw", rig.drop)
+    wait_for(lambda: rig.dropped() == [], what=lambda: f"an empty folder: {rig.dropped()} {rig.relay.log_text()[-1000:]}")
+    put(rig, "d3", "From: a@x.test", "Subject: after", "", "x")
+    rig.wait("after")
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what="folder and queue to be empty")
+    assert len(rig.got("once")) == 1 and len(rig.hop.messages) == 3, [m.recipients for m in rig.hop.messages]
+    assert rig.relay.log_text().count("its file cannot be removed") == 1
+    rig.relay.stop()
+    put(rig, "d4", "From: a@x.test", "Subject: kept", "", "x")
+    run("mount", "-o", "remount,ro", rig.drop)
+    rig.relay.start()
+    rig.relay.logged("nothing can be removed from the drop folder")
+    assert rig.relay.stop() == 0
+    assert len(rig.hop.messages) == 3, [m.recipients for m in rig.hop.messages]
+
+
+@case("what a user put in the way of a file that is moved aside changes nothing")
+def aside_in_the_way(stack):
+    rig = Rig(stack)
+    (rig.drop / ("corrupt-" + "d1" * 16)).mkdir()
+    (rig.drop / ("corrupt-" + "d1" * 16) / "x").mkdir()
+    (rig.drop / ("tmp-x")).write_bytes(b"nothing of ours")
+    (rig.drop / ("tmp-x")).rename(rig.drop / ("d1" * 16))
+    wait_for(lambda: len(rig.hop.messages) == 1, what="the report")
+    for i in range(3):
+        put(rig, f"e{i}", "From: a@x.test", f"Subject: other {i}", "", "x")
+        rig.wait(f"other {i}")
+    wait_for(lambda: rig.relay.listed() == [], what="an empty queue")
+    assert len(rig.hop.messages) == 4, [m.recipients for m in rig.hop.messages]
+    assert sum(name.startswith("corrupt-" + "d1" * 16 + "-") for name in rig.dropped()) == 1, rig.dropped()
+    assert rig.relay.stop() == 0
+
+
 @case("a file that is found again after a crash is not sent twice")
 def found_again(stack):
     rig = Rig(stack, script={"mail": "451 4.7.1 later"}, start=False,
