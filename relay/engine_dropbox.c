@@ -249,7 +249,9 @@ void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup)
 
 void engine_dropbox_stop(struct engine_loop *own)
 {
-    if (own->loop && loop_index(own->loop) == 0)
-        while (own->engine->drops)
-            drop_remove(&own->engine->drops);
+    if (!own->loop || loop_index(own->loop) != 0)
+        return;
+    while (own->engine->drops)
+        drop_remove(&own->engine->drops);
+    engine_dropbox_report_stop(own->engine);
 }

@@ -99,6 +99,7 @@ struct engine {
     struct report_pace reports;
     struct api *api;
     struct engine_drop *drops; /* loop 0's */
+    struct telling *tellings;  /* of which some reports are stored, and others wait for room */
     unsigned drops_alive;      /* of which something is under way, or may be */
     char *trace_folder, *api_socket, *api_address, *api_token_file;
     struct engine_socket *sockets;
@@ -221,7 +222,8 @@ void engine_dropbox_start(struct engine *engine);
 void engine_dropbox_apply(struct engine_loop *own, const struct setup *setup);
 void engine_dropbox_stop(struct engine_loop *own);
 
-/* engine_dropbox_report.c; as dropbox_options says */
+/* engine_dropbox_report.c; as dropbox_options says. Stopped, those that wait for room end. */
+void engine_dropbox_report_stop(struct engine *engine);
 void engine_dropbox_report(void *arg, struct message *refused, const struct msgid *id,
                            dropbox_reported_fn *fn, void *fn_arg);
 

@@ -919,6 +919,38 @@ def reported_in_several(stack):
     assert sorted(named) == sorted(w.encode() for w in wanted), len(named)
 
 
+ONE_REPORT = 'queue { size = "1M" map-size = "64M" }\nlimits { message-size = "64K" header-size = "32K" }'
+
+
+def side_files(rig):
+    return [f.name for f in rig.relay.data.rglob("*") if re.fullmatch(r"[0-9a-z]{26}(\.\d+)?", f.name)]
+
+
+@case("of several reports on dropped mail each goes out once, also when the queue has room for one at a time")
+def reported_one_by_one(stack):
+    rig = Rig(stack, conf=ONE_REPORT, start=False)
+    rig.drop.mkdir(mode=0o700)
+    wanted = [f"r{i}-{'x' * 40}@x.test" for i in range(3000)]
+    put(rig, "d1", "From: a@x.test", "From: b@x.test", "", "x", to=wanted)
+    rig.relay.start()
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], 40, "folder and queue to be empty")
+    named = [n for m in rig.hop.messages for n in re.findall(rb"(?m)^Final-Recipient: rfc822;\s+(\S+)\r$", m.content)]
+    assert sorted(named) == sorted(w.encode() for w in wanted), (len(named), len(set(named)), len(rig.hop.messages))
+    wait_for(lambda: side_files(rig) == [], what=lambda: f"no file to be left: {side_files(rig)}")
+    assert rig.relay.stop() == 0
+
+
+@case("a relay that waits for room for the second of several reports on dropped mail can be stopped")
+def reported_half(stack):
+    rig = Rig(stack, conf=ONE_REPORT, script={"mail": "451 4.7.1 later"}, start=False)
+    rig.drop.mkdir(mode=0o700)
+    put(rig, "d1", "From: a@x.test", "From: b@x.test", "", "x", to=[f"r{i}-{'x' * 40}@x.test" for i in range(3000)])
+    rig.relay.start()
+    wait_for(lambda: rig.relay.listed() and len(side_files(rig)) == 1, what=lambda: f"the first alone: {side_files(rig)}")
+    assert rig.relay.stop() == 0
+    assert len(side_files(rig)) == 1 and rig.dropped() == ["d1" * 16], (side_files(rig), rig.dropped())
+
+
 @case("a relay that is stopped while it empties the folder takes nothing twice")
 def stopped_within(stack):
     rig = Rig(stack)
