@@ -82,11 +82,18 @@ static bool others_may_read(struct checking *c)
             (stat(folder_of(c, c->conf->file), &st) != 0 || (st.st_mode & S_IXOTH)));
 }
 
+/* Where there is none the usual one is not used either: nobody listens there, or has left
+ * a mark in it. */
+static bool is_known(struct str path, struct str usual)
+{
+    return path.len == 0 || str_eq(path, usual);
+}
+
 /* sendmail(1) reads the paths with its caller's rights. */
 static void check_known(struct checking *c)
 {
-    bool is_usual = str_eq(c->conf->sendmail.socket, STR(CONF_SUBMIT_DEFAULT)) &&
-                    str_eq(c->conf->sendmail.drop, STR(CONF_DROP_DEFAULT));
+    bool is_usual = is_known(c->conf->sendmail.socket, STR(CONF_SUBMIT_DEFAULT)) &&
+                    is_known(c->conf->sendmail.drop, STR(CONF_DROP_DEFAULT));
 
     if (is_usual || others_may_read(c))
         return;

@@ -700,6 +700,12 @@ def unreadable(stack):
     rig.relay.conf.chmod(0o600)
     checked = run(lib.WAYPOST, "-c", rig.relay.conf, "check")
     assert "other users cannot read which socket and drop folder sendmail is to use" in checked.stdout + checked.stderr, checked
+    off = rig.relay.dir / "off.conf"
+    off.write_text(re.sub(r"sendmail {.*}", 'sendmail { socket = "" drop = "" }', rig.relay.conf.read_text())
+                   + 'listen "q" { address = "127.0.0.1:2" trust = {"127.0.0.1"} }\n')
+    off.chmod(0o600)
+    checked = run(lib.WAYPOST, "-c", off, "check", check=False)
+    assert "cannot read which" not in checked.stdout + checked.stderr, checked
     # It has the usual paths then; in a mount namespace of its own, so that nothing real is touched.
     inside = ("set -e; mount -t tmpfs -o mode=755 t /run; mount -t tmpfs -o mode=755 t /var/spool; mkdir /var/spool/waypost; "
               "chmod 3733 /var/spool/waypost; %s chown nobody /var/spool/waypost; "
