@@ -144,6 +144,19 @@ _Static_assert(sizeof(setters) / sizeof(setters[0]) + 1 ==
                    sizeof(filter_names) / sizeof(filter_names[0]),
                "a setter for each filter");
 
+static bool is_given(const struct store_filter *filter, size_t index)
+{
+    const bool given[] = {
+        !msgid_is_nil(&filter->id), filter->lane.len > 0,    filter->sender.len > 0,
+        filter->recipient.len > 0,  filter->user.len > 0,    !filter->any_state,
+        filter->older_than != 0,    filter->newer_than != 0, filter->deferred_only,
+    };
+    _Static_assert(sizeof(given) / sizeof(given[0]) == sizeof(setters) / sizeof(setters[0]),
+                   "for each filter");
+
+    return given[index];
+}
+
 static enum err refuse(struct fault *fault, const struct filter_name *name, struct str value)
 {
     struct buf shown;
@@ -179,6 +192,9 @@ enum err filter_set(struct store_filter *filter, struct str name, struct str val
     for (size_t i = 0; filter_names[i].name; i++) {
         if (!str_eq(name, str_of(filter_names[i].name)))
             continue;
+        if (is_given(filter, i)) /* the second is neither "or" nor "and" */
+            return fault_set(fault, ERR_INVALID, "%s is given twice: ask for one after the other",
+                             filter_names[i].name);
         if (filter_names[i].value[0] == '\0' && value.len == 0)
             value = STR("1");
         if (value.len == 0 || value.len > TEXT_MAX || !setters[i](filter, value, now_s))

@@ -18,7 +18,7 @@ struct filter_name {
 extern const struct filter_name filter_names[]; /* ends with a NULL name */
 
 /* Text of the value must outlive the filter. ERR_INVALID with a sentence when
- * the name is unknown or the value makes no sense. */
+ * the name is unknown, the value makes no sense, or the filter has one of this name. */
 enum err filter_set(struct store_filter *filter, struct str name, struct str value, int64_t now_s,
                     struct fault *fault);
 bool filter_is_all(const struct store_filter *filter);

@@ -85,6 +85,33 @@ static void values(void **state)
     }
 }
 
+static void twice(void **state)
+{
+    static const char *const rows[][2] = {
+        { "id", "0123456789abcdefghjkmnpqrs" },
+        { "lane", "direct/b.test" },
+        { "sender", "<>" },
+        { "recipient", "@b.test" },
+        { "user", "anna" },
+        { "state", "queued" },
+        { "older-than", "2h" },
+        { "newer-than", "2h" },
+        { "deferred", "1" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct str name = str_of(rows[i][0]), value = str_of(rows[i][1]);
+        struct store_filter filter;
+        struct fault fault = { 0 };
+        filter_init(&filter);
+        assert_int_equal(filter_set(&filter, name, value, NOW, &fault), ERR_OK);
+        assert_int_equal(filter_set(&filter, name, value, NOW, &fault), ERR_INVALID);
+        if (!strstr(fault.text, "is given twice"))
+            fail_msg("%s: %s", rows[i][0], fault.text);
+    }
+}
+
 static void meaning(void **state)
 {
     struct store_filter filter;
@@ -118,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spans),
         cmocka_unit_test(values),
+        cmocka_unit_test(twice),
         cmocka_unit_test(meaning),
     };
 
