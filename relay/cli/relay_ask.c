@@ -3,6 +3,8 @@
  */
 #include "relay/cli/relay_ask.h"
 
+#include "relay/base/clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +15,9 @@
 /* So long silent, it is asked whether it is well, and has as long to say so; then now and again. */
 #define QUIET_MS 5000u
 #define ASK_AGAIN_MS 30000u
+/* Without a place at the relay: longer than it lets anybody sit there in silence. */
+#define PLACE_MS 8000u
+#define PLACE_AGAIN_US 100000u
 
 static char *join(struct str folder, const char *name)
 {
@@ -112,6 +117,20 @@ static bool go_on_waiting(void *arg, uint32_t silent_ms)
     return true;
 }
 
+/* Other callers may have all its places; who says nothing loses his soon. */
+static enum err call_in_turn(const struct http_request *request, struct http_response *response,
+                             struct fault *fault)
+{
+    uint64_t until_ms = clock_mono_ms() + PLACE_MS;
+    enum err rc;
+
+    while ((rc = http_call(request, response, fault)) == ERR_BUSY && clock_mono_ms() < until_ms) {
+        http_response_clear(response);
+        (void)usleep(PLACE_AGAIN_US);
+    }
+    return rc;
+}
+
 enum err relay_ask_call(const struct relay_ask *ask, const char *method, const char *path,
                         http_chunk_fn *chunk, void *arg, struct http_response *response,
                         struct fault *fault)
@@ -125,7 +144,7 @@ enum err relay_ask_call(const struct relay_ask *ask, const char *method, const c
                                     .arg = arg,
                                     .wait = go_on_waiting,
                                     .wait_arg = &patience };
-    enum err rc = http_call(&request, response, fault);
+    enum err rc = call_in_turn(&request, response, fault);
 
     if (rc == ERR_NOT_FOUND || rc == ERR_REFUSED)
         return ERR_REFUSED;

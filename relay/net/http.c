@@ -191,6 +191,12 @@ static void set_options(struct call *call)
     }
 }
 
+static enum err no_place(const struct call *call, struct fault *fault)
+{
+    return fault_set(fault, ERR_BUSY, "%s takes no more callers just now: try again later",
+                     call->request->socket);
+}
+
 static enum err cannot_connect(const struct call *call, struct fault *fault)
 {
     const struct http_request *request = call->request;
@@ -200,6 +206,8 @@ static enum err cannot_connect(const struct call *call, struct fault *fault)
     curl.easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &why);
     if (why)
         return fault_errno(fault, (int)why, "cannot connect to %s", place);
+    if (request->socket) /* hung up, or its line is full: the library keeps no word of it */
+        return no_place(call, fault);
     return fault_set(fault, ERR_UNREACHABLE, "cannot connect to %s: %s", place, call->words);
 }
 
@@ -220,8 +228,11 @@ static enum err judge(const struct call *call, CURLcode code, struct fault *faul
     case CURLE_OPERATION_TIMEDOUT:
         return fault_set(fault, ERR_TIMEOUT, "no answer: %s", call->words);
     case CURLE_GOT_NOTHING:
-    case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
+        if (call->request->socket && strcmp(call->request->method, "GET") == 0)
+            return no_place(call, fault);
+        return fault_set(fault, ERR_CLOSED, "the connection broke: %s", call->words);
+    case CURLE_RECV_ERROR:
     case CURLE_PARTIAL_FILE:
         return fault_set(fault, ERR_CLOSED, "the connection broke: %s", call->words);
     default:

@@ -41,8 +41,10 @@ struct http_response {
 };
 
 /* ERR_OK: there is an answer, whatever its status. Clear the response after use
- * in any case. ERR_REFUSED and ERR_NOT_FOUND: nobody listens there. ERR_CANCELLED:
- * `chunk` broke off. ERR_TIMEOUT: `wait` gave up, or the time is over. */
+ * in any case. ERR_REFUSED and ERR_NOT_FOUND: nobody listens there. ERR_BUSY: a
+ * socket hung up without a word, on a GET or before anything was asked: it may be asked
+ * again. ERR_CANCELLED: `chunk` broke off. ERR_TIMEOUT: `wait` gave up, or the time is
+ * over. */
 enum err http_call(const struct http_request *request, struct http_response *response,
                    struct fault *fault);
 void http_response_clear(struct http_response *response);

@@ -672,6 +672,30 @@ def mailq(stack):
     assert "me@x.test" in member.stdout, member
 
 
+CROWD = """
+import socket, sys
+crowd = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+for one in crowd:
+    one.connect(sys.argv[1])
+print("in", flush=True)
+sys.stdin.read()
+"""
+
+
+@case("a user whom others leave no place at the API waits for one")
+def crowded(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack)
+    rig.relay.dir.chmod(0o755)
+    crowd = stack.enter_context(subprocess.Popen(
+        ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups", "--", "/usr/bin/python3", "-c", CROWD,
+         rig.relay.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    assert crowd.stdout.readline() == "in\n"
+    done = rig.call("mailq", uid=NOBODY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Mail queue is empty\n", b""), done
+
+
 @case("runq, newaliases, -bv, hoststat do what their callers expect")
 def jobs(stack):
     rig = Rig(stack)

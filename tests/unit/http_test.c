@@ -278,6 +278,13 @@ static void a_server_that_hangs_up(void **state)
 
     (void)state;
     start_unix(&server, "");
+    assert_int_equal(http_call(&request, &response, &fault), ERR_BUSY);
+    assert_non_null(strstr(fault.text, "takes no more callers"));
+    finish(&server);
+    http_response_clear(&response);
+    unlink(socket_path);
+    start_unix(&server, "");
+    request.method = "POST"; /* it may have been done */
     assert_int_equal(http_call(&request, &response, &fault), ERR_CLOSED);
     finish(&server);
     http_response_clear(&response);
