@@ -16,6 +16,8 @@
 #define DROPPED_WINDOW ((size_t)256 * 1024)
 #define DROPPED_KEPT_MAX ((size_t)128 * 1024) /* twice what a report returns whole */
 
+#define REPORT_BITS 3 /* of an id's last byte: one or the other is changed in that of a report */
+
 /* A file as a look found it. */
 struct dropped_file {
     char name[DROPPED_NAME + 1];

@@ -479,6 +479,19 @@ void dropped_feed_first(struct dropped *dropped)
     dropped_pump(dropped);
 }
 
+/* A user gave two files names and times that make one id, or that of a report on the other:
+ * side by side they would write the same side file, and the store takes one of them. */
+static bool has_twin(const struct dropbox *dropbox, const struct msgid *id)
+{
+    const size_t last = MSGID_BYTES - 1;
+
+    for (const struct dropped *one = dropbox->dropped; one; one = one->next)
+        if (memcmp(one->id.bytes, id->bytes, last) == 0 &&
+            (one->id.bytes[last] ^ id->bytes[last]) <= REPORT_BITS)
+            return true;
+    return false;
+}
+
 void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
 {
     struct dropped *dropped = mem_alloc(sizeof(*dropped));
@@ -492,12 +505,18 @@ void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file)
     buf_init(&dropped->kept, DROPPED_KEPT_MAX);
     dropped->folder = fcntl(dropbox->folder, F_DUPFD_CLOEXEC, 0);
     envelope_init(&dropped->envelope);
+    dropped->stays = has_twin(dropbox, &dropped->id);
     dropped->next = dropbox->dropped;
     dropped->at = &dropbox->dropped;
     if (dropped->next)
         dropped->next->at = &dropped->next;
     dropbox->dropped = dropped;
-    dropped_open(dropped);
+    if (dropped->stays) {
+        dropped->is_over = true;
+        dropped_leave(dropped);
+    } else {
+        dropped_open(dropped);
+    }
 }
 
 void dropped_abort_all(struct dropbox *dropbox)

@@ -981,6 +981,26 @@ def reported_half(stack):
     assert len(side_files(rig)) == 1 and rig.dropped() == ["d1" * 16], (side_files(rig), rig.dropped())
 
 
+@case("files whose names make one id are taken one after the other, and nothing of them is left")
+def twins(stack):
+    rig = Rig(stack)
+    rig.relay.stop()
+    for turn in range(4):  # one millisecond is enough for two renames, most times
+        names = [f"{turn:x}" * 20 + end for end in ("0" * 12, "1" * 12)]
+        for i, name in enumerate(names):
+            put(rig, name, f"Subject: twin {turn}{i}", "", *["x" * 70] * 9000)
+            (rig.drop / name).rename(rig.drop / f"tmp-{name}")
+        for name in names:
+            (rig.drop / f"tmp-{name}").rename(rig.drop / name)
+    rig.relay.start()
+    wait_for(lambda: len(rig.hop.messages) >= 4 and rig.relay.listed() == [], what="four at least")
+    wait_for(lambda: side_files(rig) == [], what=lambda: f"no file to be left: {side_files(rig)}")
+    put(rig, "aa", "Subject: other", "", "x")  # they are looked for again
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [], what=lambda: f"an empty folder: {rig.dropped()}")
+    wait_for(lambda: side_files(rig) == [], what=lambda: f"no file to be left: {side_files(rig)}")
+    assert rig.relay.stop() == 0
+
+
 @case("a relay that is stopped while it empties the folder takes nothing twice")
 def stopped_within(stack):
     rig = Rig(stack)
