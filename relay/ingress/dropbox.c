@@ -6,12 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FOLDER_MODE 03733
 #define AGAIN_MS 60000               /* after something had to wait */
+#define TAKEN_AGAIN_MS 10000         /* for a folder that another relay has */
 #define TEMPORARY_AGAIN_MS 86400000U /* to remove what a dead writer left */
 
 static void look(struct dropbox *dropbox);
@@ -202,24 +204,57 @@ static void leave_mark(struct dropbox *dropbox)
                     str_of(fault.text));
 }
 
+/* Two relays would both take what lies in it. Nobody else can open it to lock it. */
+static enum err judge_folder(int folder, const char *path, struct fault *fault)
+{
+    struct stat st;
+
+    if (folder < 0 || fstat(folder, &st))
+        return fault_errno(fault, errno, "cannot use the drop folder %s", path);
+    if (!is_safe(&st))
+        return fault_set(fault, ERR_DENIED,
+                         "the drop folder %s is not safe: it has to be ours, with mode 3733", path);
+    if (faccessat(folder, ".", W_OK | X_OK, AT_EACCESS))
+        return fault_errno(fault, errno, "nothing can be removed from the drop folder %s", path);
+    if (flock(folder, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        return fault_set(fault, ERR_BUSY, "another relay takes from the drop folder %s", path);
+    return ERR_OK;
+}
+
+static void folder_open(struct dropbox *dropbox);
+
+static void open_again(void *arg)
+{
+    folder_open(arg);
+    look(arg);
+}
+
+static void not_opened(struct dropbox *dropbox, const struct fault *fault)
+{
+    bool is_known = fault->err == ERR_BUSY && dropbox->is_anothers;
+
+    if (!is_known)
+        dropbox_say(dropbox, HOP_WARNING,
+                    STR("mail that sendmail(1) leaves while the relay is down is not taken"),
+                    str_of(fault->text));
+    folder_close(dropbox);
+    dropbox->is_anothers = fault->err == ERR_BUSY;
+    if (dropbox->is_anothers) /* that one may stop, or be what we were before a reload */
+        loop_timer_start(dropbox->options.loop, &dropbox->timer, TAKEN_AGAIN_MS, open_again,
+                         dropbox);
+}
+
 static void folder_open(struct dropbox *dropbox)
 {
     const char *path = dropbox->options.folder.at;
     struct fault fault = { .err = ERR_OK };
-    struct stat st;
 
     if (dropbox->options.folder.len == 0)
         return;
     if (!dropbox->options.is_former)
         make_folder(path);
     dropbox->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dropbox->folder < 0 || fstat(dropbox->folder, &st))
-        fault_errno(&fault, errno, "cannot use the drop folder %s", path);
-    else if (!is_safe(&st))
-        fault_set(&fault, ERR_DENIED,
-                  "the drop folder %s is not safe: it has to be ours, with mode 3733", path);
-    else if (faccessat(dropbox->folder, ".", W_OK | X_OK, AT_EACCESS))
-        fault_errno(&fault, errno, "nothing can be removed from the drop folder %s", path);
+    (void)judge_folder(dropbox->folder, path, &fault);
     if (!fault.err) {
         dropbox->notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         if (dropbox->notify < 0 || inotify_add_watch(dropbox->notify, path, IN_MOVED_TO) < 0 ||
@@ -228,13 +263,11 @@ static void folder_open(struct dropbox *dropbox)
             fault_errno(&fault, errno, "cannot watch the drop folder %s", path);
     }
     if (!fault.err) {
+        dropbox->is_anothers = false;
         leave_mark(dropbox);
         return;
     }
-    dropbox_say(dropbox, HOP_WARNING,
-                STR("mail that sendmail(1) leaves while the relay is down is not taken"),
-                str_of(fault.text));
-    folder_close(dropbox);
+    not_opened(dropbox, &fault);
 }
 
 /* ---- life ---- */

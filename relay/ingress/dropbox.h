@@ -16,7 +16,8 @@
  * delivery report, which is durable before the file is removed. What does not make
  * sense is reported too, and then moved aside, as corrupt-NAME, with one alarm. A file
  * that cannot be removed is in the way of all that come later, with an alarm, because a
- * look would find it again; a folder where nothing can be is not used. When
+ * look would find it again; a folder where nothing can be is not used, and neither is
+ * one that another relay takes from, until that stops. When
  * the store has no room it waits. A user's heap does not hold up the others: files
  * are taken in turns between users, and of one user so many at a time.
  *

@@ -52,6 +52,7 @@ struct dropbox {
     struct dropbox_look *look; /* one under way, or being worked through */
     size_t next;               /* in look->files */
     bool is_looking, look_again;
+    bool is_anothers;   /* the folder: tried again until it is not */
     bool is_told;       /* that something is in the way; once until it goes again */
     bool is_stuck_told; /* that something cannot be removed */
     bool has_waited;    /* a file stayed for later: look again in a while */

@@ -981,6 +981,25 @@ def reported_half(stack):
     assert len(side_files(rig)) == 1 and rig.dropped() == ["d1" * 16], (side_files(rig), rig.dropped())
 
 
+@case("of two relays with one drop folder the first takes from it, and the other when that is gone")
+def two_relays(stack):
+    rig = Rig(stack)
+    other = Waypost(stack, f'''
+route "all" {{ relay = {{"{rig.hop.address}"}}  tls = none }}
+sendmail {{ socket = "{rig.submit}2" drop = "{rig.drop}" }}
+''', listens=False, tls=False)
+    wait_for(lambda: "another relay takes from the drop folder" in other.log_text(), what=lambda: other.log_text())
+    for i in range(8):
+        put(rig, f"b{i}", f"Subject: shared {i}", "", "x")
+    wait_for(lambda: rig.dropped() == [] and rig.relay.listed() == [] and other.listed() == [], what="empty queues")
+    assert sorted(m.content[m.content.index(b"shared"):][:8] for m in rig.hop.messages) == [b"shared %d" % i for i in range(8)]
+    assert rig.relay.stop() == 0
+    put(rig, "aa", "Subject: the other's", "", "x")
+    wait_for(lambda: rig.got("the other's"), 20, what=lambda: other.log_text())
+    assert other.log_text().count("another relay takes from") == 1
+    assert other.stop() == 0
+
+
 @case("files whose names make one id are taken one after the other, and nothing of them is left")
 def twins(stack):
     rig = Rig(stack)
