@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +44,19 @@ bool dropbox_is_marked(const char *path, struct str data)
     return is_ours;
 }
 
+/* Another relay's, or a user's joke, which may be a folder with something in it. */
+static void clear_name(int folder)
+{
+    unsigned long long random = 0;
+    char aside[64];
+
+    if (unlinkat(folder, CONF_DROP_MARK, 0) == 0 || errno == ENOENT)
+        return;
+    (void)getrandom(&random, sizeof(random), 0);
+    (void)snprintf(aside, sizeof(aside), "corrupt-mark-%016llx", random);
+    (void)renameat(folder, CONF_DROP_MARK, folder, aside);
+}
+
 enum err dropbox_mark(int folder, struct str data, struct fault *fault)
 {
     enum err rc = ERR_OK;
@@ -50,7 +64,7 @@ enum err dropbox_mark(int folder, struct str data, struct fault *fault)
 
     if (says(folder, data))
         return ERR_OK;
-    (void)unlinkat(folder, CONF_DROP_MARK, 0); /* another relay's, or a user's joke */
+    clear_name(folder);
     fd = openat(folder, CONF_DROP_MARK, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || dprintf(fd, STR_FMT "\n", STR_ARG(data)) < 0 || fchmod(fd, 0644) || fsync(fd))
         rc = fault_errno(fault, errno, "cannot write " CONF_DROP_MARK " into the drop folder");

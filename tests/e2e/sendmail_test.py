@@ -763,6 +763,21 @@ def unreadable(stack):
 # ---- the folder ----
 
 
+@case("what a user put in place of the mark in the drop folder keeps nobody from using it")
+def mark_in_the_way(stack):
+    if os.geteuid() != 0:
+        raise LeftOut("needs root")
+    rig = Rig(stack, start=False)
+    rig.relay.conf.write_text(rig.relay.conf.read_text().replace(f'drop = "{rig.drop}"', ""))
+    rig.relay.wrapper = ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o mode=755 t /var/spool && mkdir -m 3733 /var/spool/waypost "
+                         "&& mkdir -p /var/spool/waypost/.relay/x && chown -R nobody /var/spool/waypost/.relay && exec \"$@\"", "sh"]
+    rig.relay.start()
+    mark = pathlib.Path(f"/proc/{rig.relay.process.pid}/root/var/spool/waypost/.relay")
+    assert mark.is_file() and mark.read_text() == f"{rig.relay.data}\n", rig.relay.log_text()
+    assert "callers that cannot read" not in rig.relay.log_text(), rig.relay.log_text()
+    assert rig.relay.stop() == 0
+
+
 @case("a caller that has closed its standard descriptors gets its mail out, or an error")
 def closed_descriptors(stack):
     rig = Rig(stack)
