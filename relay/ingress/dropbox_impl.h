@@ -109,6 +109,8 @@ enum err dropbox_mark(int folder, struct str mark, struct fault *fault);
 
 /* dropbox_look.c */
 void dropbox_look_run(struct job *job);
+/* PREFIX-RANDOM: nobody can have put anything of that name there. */
+void dropbox_aside_name(const char *prefix, char *out, size_t size);
 
 /* dropped.c: one file; dropbox_is_done() when it is over. */
 void dropped_begin(struct dropbox *dropbox, const struct dropped_file *file);

@@ -7,11 +7,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TEMPORARY_S 86400 /* nobody writes that long */
+
+void dropbox_aside_name(const char *prefix, char *out, size_t size)
+{
+    unsigned long long random = 0;
+
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        random = 0; /* then one may be in the way, as before */
+    (void)snprintf(out, size, "%s-%016llx", prefix, random);
+}
 
 static bool is_name(const char *name)
 {

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,13 +46,11 @@ bool dropbox_is_marked(const char *path, struct str data)
 /* Another relay's, or a user's joke, which may be a folder with something in it. */
 static void clear_name(int folder)
 {
-    unsigned long long random = 0;
     char aside[64];
 
     if (unlinkat(folder, CONF_DROP_MARK, 0) == 0 || errno == ENOENT)
         return;
-    (void)getrandom(&random, sizeof(random), 0);
-    (void)snprintf(aside, sizeof(aside), "corrupt-mark-%016llx", random);
+    dropbox_aside_name("corrupt-mark", aside, sizeof(aside));
     (void)renameat(folder, CONF_DROP_MARK, folder, aside);
 }
 

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,14 +36,12 @@ static void set_aside_run(struct job *job)
 {
     struct dropped *dropped = container_of(job, struct dropped, job);
     const char *name = dropped->file.name;
-    unsigned long long random = 0;
-    char aside[DROPPED_NAME + 48];
+    char plain[DROPPED_NAME + 16], aside[DROPPED_NAME + 48];
 
-    (void)snprintf(aside, sizeof(aside), "corrupt-%s", name);
-    if (renameat2(dropped->folder, name, dropped->folder, aside, RENAME_NOREPLACE) == 0)
+    (void)snprintf(plain, sizeof(plain), "corrupt-%s", name);
+    if (renameat2(dropped->folder, name, dropped->folder, plain, RENAME_NOREPLACE) == 0)
         return;
-    (void)getrandom(&random, sizeof(random), 0);
-    (void)snprintf(aside, sizeof(aside), "corrupt-%s-%016llx", name, random);
+    dropbox_aside_name(plain, aside, sizeof(aside));
     if (renameat(dropped->folder, name, dropped->folder, aside) && errno != ENOENT)
         fault_errno(&dropped->cannot_end, errno, "cannot move %s aside", name);
 }
