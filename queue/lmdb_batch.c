@@ -44,25 +44,28 @@ static bool is_counted(const struct lmdb *l, const struct envelope *envelope)
     return l->scan_done || msgid_cmp(&envelope->id, &l->scan_at) <= 0;
 }
 
-void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by)
+void batch_count_one(struct lmdb *l, const struct envelope *envelope, const struct recipient *r,
+                     int64_t by)
 {
     struct lmdb_state *state = &l->batch.state;
-    bool in_lanes = is_counted(l, envelope);
+    bool is_held = r->state == RECIPIENT_HELD;
 
-    if (by > 0 && rules_waits(envelope))
+    if (!is_held && r->state != RECIPIENT_QUEUED)
+        return;
+    if (by > 0 && rules_recipient_waits(r))
         waiting_note(l, &envelope->id);
-    for (size_t i = 0; i < envelope->recipient_count; i++) {
-        const struct recipient *r = &envelope->recipients[i];
-        bool is_held = r->state == RECIPIENT_HELD;
-        if (!is_held && r->state != RECIPIENT_QUEUED)
-            continue;
-        *(is_held ? &state->held : &state->queued) += (uint64_t)by;
-        if (!in_lanes)
-            continue;
-        *(is_held ? &state->counted.held : &state->counted.queued) += (uint64_t)by;
-        struct effect *effect = effect_on(l, r->lane);
-        *(is_held ? &effect->held : &effect->queued) += by;
-    }
+    *(is_held ? &state->held : &state->queued) += (uint64_t)by;
+    if (!is_counted(l, envelope))
+        return;
+    *(is_held ? &state->counted.held : &state->counted.queued) += (uint64_t)by;
+    struct effect *effect = effect_on(l, r->lane);
+    *(is_held ? &effect->held : &effect->queued) += by;
+}
+
+void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by)
+{
+    for (size_t i = 0; i < envelope->recipient_count; i++)
+        batch_count_one(l, envelope, &envelope->recipients[i], by);
 }
 
 void batch_cost(struct lmdb *l, const struct envelope *envelope, int64_t by)
@@ -326,6 +329,7 @@ void batch_abort(struct lmdb *l)
 
     if (batch->txn)
         mdb_txn_abort(batch->txn);
+    opened_forget_all(l);
     pthread_mutex_lock(&l->lock);
     for (size_t i = 0; i < batch->fresh_count; i++)
         part_free(l, batch->fresh[i]);

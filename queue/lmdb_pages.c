@@ -61,28 +61,37 @@ static void collect_old(struct lmdb *l, uint64_t now_ms, int64_t *out_low)
     pthread_mutex_unlock(&l->lock);
 }
 
-static enum err spill_part(struct lmdb *l, const struct part *part, struct fault *fault)
+static enum err index_lane_of(struct lmdb *l, struct opened *opened, struct str lane,
+                              struct fault *fault)
 {
-    struct str lane = str_make(part->lane->name, part->lane->name_len);
-    struct record_content content;
-    struct envelope envelope;
-    enum err rc;
+    const struct envelope *envelope = &opened->envelope;
+    size_t count;
+    const uint32_t *indexes = opened_lane(opened, lane, &count);
+    enum err rc = ERR_OK;
 
-    envelope_init(&envelope);
-    rc = lmdb_load(l, l->batch.txn, &part->id, &envelope, &content, fault);
-    if (rc == ERR_CORRUPT || rc == ERR_VERSION)
-        batch_quarantine(l, &part->id, fault->text);
-    size_t count = rc ? 0 : envelope.recipient_count;
-    if (rc == ERR_CORRUPT || rc == ERR_VERSION || rc == ERR_NOT_FOUND)
-        rc = ERR_OK;
     for (size_t i = 0; i < count && !rc; i++) {
-        const struct recipient *r = &envelope.recipients[i];
-        if (r->state != RECIPIENT_QUEUED || !str_eq(r->lane, lane))
+        const struct recipient *r = &envelope->recipients[indexes[i]];
+        if (r->state != RECIPIENT_QUEUED)
             continue;
-        rc = lmdb_put_due(l, l->batch.txn, &envelope, (struct due_key){ lane, r->due_at }, fault);
+        rc = lmdb_put_due(l, l->batch.txn, envelope, (struct due_key){ lane, r->due_at }, fault);
         batch_due(l, lane, r->due_at);
     }
-    envelope_clear(&envelope);
+    return rc;
+}
+
+static enum err spill_part(struct lmdb *l, const struct part *part, struct fault *fault)
+{
+    struct opened *opened;
+    enum err rc = opened_get(l, &part->id, &opened, fault);
+
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION)
+        batch_quarantine(l, &part->id, fault->text);
+    if (rc == ERR_CORRUPT || rc == ERR_VERSION || rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (rc)
+        return rc;
+    rc = index_lane_of(l, opened, str_make(part->lane->name, part->lane->name_len), fault);
+    opened_put(l, opened);
     return rc;
 }
 
@@ -158,7 +167,7 @@ uint64_t pages_wait_ms(struct lmdb *l)
     pthread_mutex_lock(&l->lock);
     bool has_fresh = l->oldest;
     pthread_mutex_unlock(&l->lock);
-    uint64_t wait_ms = has_fresh ? tick_ms(l) : UINT64_MAX;
+    uint64_t wait_ms = has_fresh || l->opened ? tick_ms(l) : UINT64_MAX;
     if (l->is_recovering && wait_ms > RECOVER_RETRY_MS)
         wait_ms = RECOVER_RETRY_MS;
     return scan_wait_ms(l) < wait_ms ? scan_wait_ms(l) : wait_ms;
@@ -174,6 +183,8 @@ void pages_run(struct lmdb *l)
         change_page(l);
     else if (scan_wait_ms(l) == 0)
         scan_page(l);
-    if (now_ms - l->spilled_ms >= tick_ms(l))
-        write_out(l, now_ms);
+    if (now_ms - l->spilled_ms < tick_ms(l))
+        return;
+    opened_sweep(l, now_ms, 2 * tick_ms(l));
+    write_out(l, now_ms);
 }

@@ -54,19 +54,31 @@ static int key_order(const void *a, const void *b)
     return x->due_at < y->due_at ? -1 : x->due_at > y->due_at;
 }
 
+void lmdb_due_sort(struct due_key *keys, size_t count)
+{
+    if (count > 1)
+        qsort(keys, count, sizeof(*keys), key_order);
+}
+
 struct due_key *lmdb_due_keys(const struct envelope *envelope, struct arena *arena,
                               size_t *out_count)
 {
-    struct due_key *keys = arena_alloc(arena, (envelope->recipient_count + 1) * sizeof(*keys));
+    return lmdb_due_keys_among(envelope, NULL, envelope->recipient_count, arena, out_count);
+}
+
+/* Without indexes: the first index_count. */
+struct due_key *lmdb_due_keys_among(const struct envelope *envelope, const uint32_t *indexes,
+                                    size_t index_count, struct arena *arena, size_t *out_count)
+{
+    struct due_key *keys = arena_alloc(arena, (index_count + 1) * sizeof(*keys));
     size_t count = 0, kept = 0;
 
-    for (size_t i = 0; i < envelope->recipient_count; i++) {
-        const struct recipient *r = &envelope->recipients[i];
+    for (size_t i = 0; i < index_count; i++) {
+        const struct recipient *r = &envelope->recipients[indexes ? indexes[i] : i];
         if (r->state == RECIPIENT_QUEUED)
             keys[count++] = (struct due_key){ r->lane, r->due_at };
     }
-    if (count > 1)
-        qsort(keys, count, sizeof(*keys), key_order);
+    lmdb_due_sort(keys, count);
     for (size_t i = 0; i < count; i++) {
         if (kept == 0 || key_order(&keys[kept - 1], &keys[i]) != 0)
             keys[kept++] = keys[i];
@@ -127,6 +139,7 @@ static enum err get_slice(struct lmdb *l, MDB_txn *txn, const struct msgid *id, 
     MDB_val key = { slice_key(bytes, id, slice), bytes }, value;
     int rc = mdb_get(txn, l->dbi_msg, &key, &value);
 
+    atomic_fetch_add_explicit(&l->slices, 1, memory_order_relaxed);
     if (rc == MDB_NOTFOUND && slice > 0)
         return fault_set(fault, ERR_CORRUPT, "a part of the stored envelope is missing");
     if (rc == MDB_NOTFOUND)
@@ -272,6 +285,7 @@ enum err lmdb_put_slice(struct lmdb *l, struct batch *batch, const struct envelo
 {
     char bytes[MSGID_BYTES + 2];
 
+    opened_written(l, &envelope->id);
     buf_reset(&l->scratch);
     record_encode(envelope, content, slice, &l->scratch);
     MDB_val key = { slice_key(bytes, &envelope->id, slice), bytes };
@@ -353,6 +367,7 @@ enum err lmdb_del_message(struct lmdb *l, struct batch *batch, const struct enve
     uint64_t len = content->head_len + (content->file.len ? 0 : content->body_len);
     enum err rc = ERR_OK;
 
+    opened_written(l, &envelope->id);
     for (size_t slice = 0; slice < record_slices(envelope) && !rc; slice++) {
         MDB_val key = { slice_key(bytes, &envelope->id, slice), bytes };
         rc = delete_key(l, batch->txn, l->dbi_msg, key, fault);
@@ -390,6 +405,7 @@ static enum err delete_prefix(struct batch *batch, MDB_dbi dbi, const struct msg
 enum err lmdb_del_raw(struct lmdb *l, struct batch *batch, const struct msgid *id,
                       struct fault *fault)
 {
+    opened_written(l, id);
     enum err rc = delete_prefix(batch, l->dbi_msg, id, fault);
 
     return rc ? rc : delete_prefix(batch, l->dbi_content, id, fault);

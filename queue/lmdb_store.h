@@ -106,6 +106,22 @@ struct lmdb_state {
     struct lmdb_counted counted;
 };
 
+/* ---- a record, decoded ([w], lmdb_opened.c) ------------------------------------ */
+
+struct opened {
+    struct msgid id;
+    struct envelope envelope;
+    struct record_content content;
+    size_t open;       /* recipients that are queued or held */
+    bool is_ordered;   /* by_lane is made */
+    uint32_t *by_lane; /* all recipients, in order of lane */
+    size_t by_lane_cap;
+    size_t loaded_bytes; /* of the arena, as it was read */
+    size_t kept_bytes;   /* counted in opened_bytes */
+    uint64_t used_ms;
+    UT_hash_handle hh; /* in order of last use */
+};
+
 /* ---- one write transaction ([w], lmdb_batch.c) ------------------------------ */
 
 struct effect { /* on a lane, once the transaction is durable */
@@ -183,7 +199,8 @@ struct lmdb {
     uint64_t quota_bytes, reserve_bytes, ballast_bytes, map_bytes;
 
     struct lmdb_tuning tuning;
-    atomic_uint points; /* passed by the fault counter */
+    atomic_uint points;   /* passed by the fault counter */
+    atomic_size_t slices; /* of records, read: for tests */
 
     /* writer */
     pthread_t thread;
@@ -201,6 +218,8 @@ struct lmdb {
     struct writer_accept *accepts;                 /* [w] */
     size_t accept_count, accept_cap;
     struct buf scratch;                          /* [w] */
+    struct opened *opened, *opened_spare;        /* [w] kept by id; for the next record */
+    size_t opened_bytes;                         /* [w] of those that are kept */
     struct msgid recover_at, recover_last;       /* [w] indexed up to here; and to do */
     bool is_recovering;                          /* [w] writes under lock, read by both */
     size_t spilled_bytes;                        /* [w] since memory was given back */
@@ -275,6 +294,9 @@ bool lmdb_due_parse(struct str key, struct str *out_lane, unsigned *out_bucket, 
 /* Distinct (lane, due) of the queued recipients, sorted; in the arena. */
 struct due_key *lmdb_due_keys(const struct envelope *envelope, struct arena *arena,
                               size_t *out_count);
+struct due_key *lmdb_due_keys_among(const struct envelope *envelope, const uint32_t *indexes,
+                                    size_t index_count, struct arena *arena, size_t *out_count);
+void lmdb_due_sort(struct due_key *keys, size_t count);
 bool lmdb_due_has(const struct due_key *keys, size_t count, struct due_key key);
 /* Loads into an initialised envelope; the bytes are copied into its arena. */
 enum err lmdb_last_id(struct lmdb *l, struct msgid *out_id, struct fault *fault); /* nil: empty */
@@ -297,6 +319,26 @@ enum err lmdb_put_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envel
                       struct due_key key, struct fault *fault);
 enum err lmdb_del_due(struct lmdb *l, MDB_txn *txn, const struct envelope *envelope,
                       struct due_key key, struct fault *fault);
+
+/* ---- lmdb_lane_order.c ---- */
+void lane_sort(const struct envelope *envelope, uint32_t *indexes, size_t count);
+/* Those of the lane among sorted ones. */
+const uint32_t *lane_run_of(const struct envelope *envelope, const uint32_t *sorted, size_t count,
+                            struct str lane, size_t *out_count);
+
+/* ---- lmdb_opened.c: the writer's ---- */
+/* As it is in the batch. Give it back with opened_put(), settled or not. */
+enum err opened_get(struct lmdb *l, const struct msgid *id, struct opened **out_opened,
+                    struct fault *fault);
+void opened_put(struct lmdb *l, struct opened *opened);
+void opened_settle(struct lmdb *l, struct opened *opened, const struct verdict *verdict,
+                   bool retry);
+/* The lane's recipients, in any state. */
+const uint32_t *opened_lane(struct opened *opened, struct str lane, size_t *out_count);
+void opened_written(struct lmdb *l, const struct msgid *id); /* by another way: it is forgotten */
+void opened_forget_all(struct lmdb *l);
+void opened_sweep(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms);
+void opened_clear(struct lmdb *l);
 
 /* ---- lmdb_waiting.c: the writer's ---- */
 
@@ -342,8 +384,10 @@ enum err batch_begin(struct lmdb *l, struct fault *fault);
 enum err batch_commit(struct lmdb *l, struct fault *fault); /* aborts when it fails */
 void batch_abort(struct lmdb *l);
 void batch_count(struct lmdb *l, const struct envelope *envelope, int64_t by); /* recipients */
-void batch_cost(struct lmdb *l, const struct envelope *envelope, int64_t by);  /* in the quota */
-void batch_due(struct lmdb *l, struct str lane, int64_t due_at);               /* an index entry */
+void batch_count_one(struct lmdb *l, const struct envelope *envelope, const struct recipient *r,
+                     int64_t by);
+void batch_cost(struct lmdb *l, const struct envelope *envelope, int64_t by); /* in the quota */
+void batch_due(struct lmdb *l, struct str lane, int64_t due_at);              /* an index entry */
 void batch_touch(struct lmdb *l, struct str lane); /* tell it at the end */
 void batch_fresh(struct lmdb *l, struct part *part);
 void batch_ended(struct lmdb *l, struct part *part);
@@ -357,8 +401,10 @@ void batch_apply_counts(struct lmdb *l);
 void batch_quarantine(struct lmdb *l, const struct msgid *id, const char *why);
 
 /* ---- lmdb_apply.c ---- */
-enum err apply_settle(struct lmdb *l, struct store_settle *request, struct fault *fault);
 enum err apply_accepts(struct lmdb *l, struct fault *fault);
+
+/* ---- lmdb_settle.c ---- */
+enum err apply_settle(struct lmdb *l, struct store_settle *request, struct fault *fault);
 enum err apply_keys(struct lmdb *l, const struct envelope *envelope, const struct due_key *before,
                     size_t before_count, struct fault *fault);
 

@@ -141,6 +141,7 @@ static void close_backend(struct store *store)
     struct batch *batch = &l->batch;
 
     writer_stop(l);
+    opened_clear(l);
     l->ready = NULL;
     free_memory(l);
     lmdb_env_close(l);

@@ -91,7 +91,7 @@ static bool is_of_routes(const struct store_filter *filter, struct str lane)
     return filter->of_route_count == 0;
 }
 
-static bool is_open(const struct recipient *recipient)
+bool rules_recipient_is_open(const struct recipient *recipient)
 {
     return recipient->state == RECIPIENT_QUEUED || recipient->state == RECIPIENT_HELD;
 }
@@ -105,7 +105,7 @@ bool rules_recipient_matches(const struct store_filter *filter, const struct rec
     if (filter->lane.len && !lane_matches(recipient->lane, filter->lane))
         return false;
     /* A finished one is in its record only, and waits in no lane any more. */
-    if (filter->lane.len && filter->any_state && !is_open(recipient))
+    if (filter->lane.len && filter->any_state && !rules_recipient_is_open(recipient))
         return false;
     if (!is_of_routes(filter, recipient->lane))
         return false;
@@ -208,7 +208,7 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
 }
 
 /* Held for want of an address, not by an operator. */
-static bool waits_for_address(const struct recipient *recipient)
+bool rules_recipient_waits(const struct recipient *recipient)
 {
     return recipient->state == RECIPIENT_HELD && recipient->stage == STAGE_EXPAND &&
            recipient->attempts == 0;
@@ -217,7 +217,7 @@ static bool waits_for_address(const struct recipient *recipient)
 bool rules_waits(const struct envelope *envelope)
 {
     for (size_t i = 0; i < envelope->recipient_count; i++)
-        if (waits_for_address(&envelope->recipients[i]))
+        if (rules_recipient_waits(&envelope->recipients[i]))
             return true;
     return false;
 }
@@ -295,7 +295,7 @@ bool rules_readdress(struct readdressing *readdressing, size_t index)
     const struct store_address *to = NULL;
     bool is_given = false;
 
-    if (!waits_for_address(&was) || !rules_recipient_matches(&change->filter, &was))
+    if (!rules_recipient_waits(&was) || !rules_recipient_matches(&change->filter, &was))
         return false;
     size_t count = change->readdress(change->arg, envelope, &was, &envelope->arena, &to);
     for (size_t i = 0; i < count; i++) {
@@ -323,7 +323,7 @@ bool rules_readdress(struct readdressing *readdressing, size_t index)
 bool rules_is_open(const struct envelope *envelope)
 {
     for (size_t i = 0; i < envelope->recipient_count; i++) {
-        if (is_open(&envelope->recipients[i]))
+        if (rules_recipient_is_open(&envelope->recipients[i]))
             return true;
     }
     return false;

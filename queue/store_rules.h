@@ -38,6 +38,7 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
 /* Does a recipient wait for an address: held because the name led nowhere, not by an
  * operator? */
 bool rules_waits(const struct envelope *envelope);
+bool rules_recipient_waits(const struct recipient *recipient);
 /* STORE_READDRESS, one recipient after the other. There may be fifty thousand, so their
  * addresses are known by hash meanwhile. */
 struct readdressing {
@@ -54,7 +55,8 @@ void readdressing_begin(struct readdressing *readdressing, const struct store_ch
 bool rules_readdress(struct readdressing *readdressing, size_t index);
 void readdressing_end(struct readdressing *readdressing);
 
-/* Is any recipient still queued or held? */
+/* Is it, or any of them, still queued or held? */
+bool rules_recipient_is_open(const struct recipient *recipient);
 bool rules_is_open(const struct envelope *envelope);
 /* Bytes of disk a message takes, near enough for the quota. */
 uint64_t rules_cost(const struct envelope *envelope, uint64_t content_bytes);
