@@ -54,6 +54,7 @@ static bool try_window(struct lmdb *l, struct message *message, const uint32_t *
     /* Older than the watermark: recovery would not look for it. */
     if (msgid_wall_ms(&envelope->id) < l->batch.state.fresh_low_ms)
         return false;
+    bytes += count * sizeof(*run);
     for (size_t i = 0; i < count; i++) {
         int64_t due = envelope->recipients[run[i]].due_at;
         if (due > l->batch.now_s)
@@ -68,6 +69,8 @@ static bool try_window(struct lmdb *l, struct message *message, const uint32_t *
         part->message = message_ref(message);
         part->bucket = bucket;
         part->due_at = due_at > 0 ? due_at : 1;
+        part->indexes = memcpy(mem_alloc(count * sizeof(*run)), run, count * sizeof(*run));
+        part->count = count;
         part->bytes = bytes;
         l->window_bytes += bytes;
         batch_fresh(l, part);

@@ -129,12 +129,13 @@ static bool *leased_recipients(struct lmdb *l, const struct msgid *id, size_t re
 }
 
 /* Every part of the message moves to the index. */
-static void take_parts(struct lmdb *l, const struct msgid *id, bool is_retry)
+static void take_parts(struct lmdb *l, const struct msgid *id, enum store_change_kind kind)
 {
     pthread_mutex_lock(&l->lock);
     for (struct part *part = part_first(l, id); part; part = part->next_same_id) {
-        if (part->state == PART_LEASED && is_retry)
+        if (part->state == PART_LEASED && kind == STORE_RETRY)
             part->retry = true;
+        part->kin->was_moved |= l->is_moving;
         batch_spill(l, part);
     }
     pthread_mutex_unlock(&l->lock);
@@ -231,7 +232,7 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     batch_count(l, envelope, 1);
     if (changed == 0)
         return ERR_OK; /* it stays where it is, in memory too */
-    take_parts(l, &envelope->id, page->change->kind == STORE_RETRY);
+    take_parts(l, &envelope->id, page->change->kind);
     batch_cost(l, envelope, (int64_t)rules_cost(envelope, content_len) - cost_before);
     page->recipients += changed;
     page->messages++;
@@ -276,7 +277,18 @@ static enum err change_one(struct lmdb *l, struct page *page, const struct msgid
 
 /* ---- a page -------------------------------------------------------------------------------- */
 
-static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
+/* From before the first change until its effects are known: a claim that begins meanwhile
+ * may see the recipients where they were, and another where they are. */
+static void set_moving(struct lmdb *l, const struct store_change *change, bool is_moving)
+{
+    if (change->kind != STORE_REROUTE && change->kind != STORE_READDRESS)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->is_moving = is_moving;
+    pthread_mutex_unlock(&l->lock);
+}
+
+static enum err change_some(struct lmdb *l, struct page *page, struct fault *fault)
 {
     enum err rc = batch_begin(l, fault);
 
@@ -293,6 +305,14 @@ static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
     if (!rc && page->messages > 0)
         return batch_commit(l, fault);
     batch_abort(l);
+    return rc;
+}
+
+static enum err run_page(struct lmdb *l, struct page *page, struct fault *fault)
+{
+    set_moving(l, page->change, true);
+    enum err rc = change_some(l, page, fault);
+    set_moving(l, page->change, false);
     return rc;
 }
 

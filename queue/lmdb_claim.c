@@ -31,42 +31,52 @@ static struct part *window_next(struct lane *lane, int64_t now_s)
     return NULL;
 }
 
+/* All of it is due: otherwise it would have index entries. */
+static struct claim *claim_part(struct lmdb *l, struct part *part)
+{
+    struct str name = str_make(part->lane->name, part->lane->name_len);
+    uint32_t *indexes = cold_copy(part->indexes, part->count);
+
+    part_leave(l, part);
+    part_lease(part);
+    return claim_new(message_ref(part->message), name, indexes, part->count, part->due_at);
+}
+
 static void claim_window(struct lmdb *l, struct lane *lane, struct store_claim *request, size_t max)
 {
     struct claim **last = &request->claims;
     struct part *part;
 
     for (size_t n = 0; n < max && (part = window_next(lane, request->now_s)); n++) {
-        size_t count;
-        struct str name = str_make(lane->name, lane->name_len);
-        uint32_t *indexes = cold_indexes(&part->message->envelope, name, request->now_s, &count);
-        part_leave(l, part);
-        cold_lease(part, indexes, count);
-        *last = claim_new(message_ref(part->message), name, indexes, count, part->due_at);
+        *last = claim_part(l, part);
         last = &(*last)->next;
     }
+}
+
+static bool is_looked_for(const struct store_claim *request, const struct part *part)
+{
+    const struct envelope *envelope = &part->message->envelope;
+
+    for (size_t i = 0; i < part->count; i++)
+        if (rules_recipient_is_looked_for(&request->look, envelope,
+                                          &envelope->recipients[part->indexes[i]], request->now_s))
+            return true;
+    return false;
 }
 
 /* Everything that is looked for, whatever its number: it is in memory already. */
 static void look_at_window(struct lmdb *l, struct lane *lane, struct store_claim *request)
 {
-    struct str name = str_make(lane->name, lane->name_len);
     struct claim **last = &request->claims;
     struct part *part, *next;
 
     for (unsigned bucket = 0; lane->window_count && bucket < STORE_BUCKETS; bucket++) {
         for (part = lane->window[bucket].first; part; part = next) {
-            size_t count;
             next = part->next;
-            if (!rules_is_looked_for(&request->look, &part->message->envelope, name,
-                                     request->now_s))
+            if (!is_looked_for(request, part))
                 continue;
-            uint32_t *indexes =
-                cold_indexes(&part->message->envelope, name, request->now_s, &count);
             bool was_last = lane->window_count == 1;
-            part_leave(l, part);
-            cold_lease(part, indexes, count);
-            *last = claim_new(message_ref(part->message), name, indexes, count, part->due_at);
+            *last = claim_part(l, part);
             last = &(*last)->next;
             if (was_last) /* the window is gone with it */
                 return;

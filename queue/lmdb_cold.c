@@ -40,7 +40,7 @@ uint32_t *cold_indexes(const struct envelope *envelope, struct str lane, int64_t
     return indexes;
 }
 
-static uint32_t *copy_indexes(const uint32_t *indexes, size_t count)
+uint32_t *cold_copy(const uint32_t *indexes, size_t count)
 {
     uint32_t *copy = mem_alloc((count + 1) * sizeof(*copy));
 
@@ -51,11 +51,11 @@ static uint32_t *copy_indexes(const uint32_t *indexes, size_t count)
 
 void cold_lease(struct part *part, const uint32_t *indexes, size_t count)
 {
-    part->state = PART_LEASED;
-    part->lane->leased++;
+    part_unread(part);
     free(part->indexes);
-    part->indexes = copy_indexes(indexes, count);
+    part->indexes = cold_copy(indexes, count);
     part->count = count;
+    part_lease(part);
 }
 
 struct claim **cold_tail(struct store_claim *request, size_t *out_count)
@@ -241,7 +241,8 @@ static void reserve_chosen(struct cold *cold)
         c->part = NULL;
         if (part_find(cold->l, &c->id, cold->lane)) /* claimed while we were choosing */
             continue;
-        c->part = part_new(cold->l, &c->id, cold->lane, PART_READING);
+        c->part = part_new(cold->l, &c->id, cold->lane, PART_LOOSE);
+        part_read(c->part);
         c->part->indexed = true;
         c->part->bucket = c->bucket;
         c->part->due_at = c->due_at;
@@ -290,8 +291,9 @@ static size_t only_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, si
 
     if (kept < count)
         index_add(l, mine->lane, mine->due_at);
-    for (struct part *part = part_first(l, &mine->id); part && kept > 0;
-         part = part->next_same_id) {
+    /* Another lane's part has a recipient of ours only when that was moved. */
+    struct part *others = mine->kin->was_moved ? mine->kin->first : NULL;
+    for (struct part *part = others; part && kept > 0; part = part->next_same_id) {
         count = kept;
         if (part->state == PART_LEASED || part->state == PART_WINDOW)
             kept = without(part, indexes, count);
@@ -314,6 +316,7 @@ static void mend(struct cold *cold, struct candidate *c)
     struct lmdb *l = cold->l;
 
     pthread_mutex_lock(&l->lock);
+    part_unread(c->part);
     c->part->state = PART_MENDING;
     pthread_mutex_unlock(&l->lock);
     lmdb_mend(l, c->part,

@@ -29,6 +29,7 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
 /* The lane's due recipients; malloc'd. */
 uint32_t *cold_indexes(const struct envelope *envelope, struct str lane, int64_t now_s,
                        size_t *out_count);
+uint32_t *cold_copy(const uint32_t *indexes, size_t count);
 /* The part is claimed; the indexes are copied. With the lock held. */
 void cold_lease(struct part *part, const uint32_t *indexes, size_t count);
 /* The end of the list of claims, and how many there are. */

@@ -9,6 +9,8 @@
 
 #include "relay/base/clock.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 /* One group of senders may not fill a lane's window. */
@@ -86,68 +88,113 @@ void index_add(struct lmdb *l, struct lane *lane, int64_t due_at)
 
 /* ---- parts ------------------------------------------------------------------- */
 
+static struct kin *kin_of(struct lmdb *l, const struct msgid *id)
+{
+    struct kin *kin;
+
+    HASH_FIND(hh, l->kins, id, sizeof(*id), kin);
+    return kin;
+}
+
 struct part *part_first(struct lmdb *l, const struct msgid *id)
 {
-    struct part *part;
+    const struct kin *kin = kin_of(l, id);
 
-    HASH_FIND(hh, l->parts, id, sizeof(*id), part);
-    return part;
+    return kin ? kin->first : NULL;
 }
+
+#define PART_KEY (offsetof(struct part, lane) + sizeof(struct lane *))
+static_assert(offsetof(struct part, id) == 0 && offsetof(struct part, lane) == MSGID_BYTES,
+              "id and lane are one key");
 
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane)
 {
-    struct part *part = part_first(l, id);
+    char key[PART_KEY];
+    struct part *part;
 
-    while (part && part->lane != lane)
-        part = part->next_same_id;
+    memcpy(key, id, MSGID_BYTES);
+    memcpy(key + MSGID_BYTES, &lane, sizeof(lane));
+    HASH_FIND(hh, l->parts, key, PART_KEY, part);
     return part;
+}
+
+static struct kin *kin_get(struct lmdb *l, const struct msgid *id)
+{
+    struct kin *kin = kin_of(l, id);
+
+    if (kin)
+        return kin;
+    kin = mem_alloc(sizeof(*kin));
+    kin->id = *id;
+    kin->was_moved = l->is_moving;
+    HASH_ADD(hh, l->kins, id, sizeof(kin->id), kin);
+    return kin;
 }
 
 struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
                       enum part_state state)
 {
-    struct part *part = mem_alloc(sizeof(*part)), *first = part_first(l, id);
+    struct part *part = mem_alloc(sizeof(*part));
 
     part->id = *id;
     part->lane = lane;
     part->state = state;
     part->made_ms = (int64_t)clock_mono_ms();
+    part->kin = kin_get(l, id);
     lane->parts++;
-    if (first) {
-        part->next_same_id = first->next_same_id;
-        first->next_same_id = part;
-    } else {
-        HASH_ADD(hh, l->parts, id, sizeof(part->id), part);
-    }
+    part->next_same_id = part->kin->first;
+    if (part->kin->first)
+        part->kin->first->prev_same_id = part;
+    part->kin->first = part;
+    HASH_ADD(hh, l->parts, id, PART_KEY, part);
     return part;
 }
 
-/* Returns the first that is left of its message. */
-static struct part *unchain(struct lmdb *l, struct part *part)
+static void unchain(struct lmdb *l, struct part *part)
 {
-    struct part *first = part_first(l, &part->id), *before = first;
+    struct kin *kin = part->kin;
 
-    if (first != part) {
-        while (before->next_same_id != part)
-            before = before->next_same_id;
-        before->next_same_id = part->next_same_id;
-        return first;
-    }
     HASH_DELETE(hh, l->parts, part);
-    if (part->next_same_id) {
-        struct part *heir = part->next_same_id;
-        HASH_ADD(hh, l->parts, id, sizeof(heir->id), heir);
-    }
-    return part->next_same_id;
+    *(part->prev_same_id ? &part->prev_same_id->next_same_id : &kin->first) = part->next_same_id;
+    if (part->next_same_id)
+        part->next_same_id->prev_same_id = part->prev_same_id;
+    if (kin->first)
+        return;
+    HASH_DELETE(hh, l->kins, kin);
+    free(kin);
+}
+
+void part_lease(struct part *part)
+{
+    part->state = PART_LEASED;
+    part->lane->leased++;
+}
+
+void part_read(struct part *part)
+{
+    struct kin *kin = part->kin;
+
+    part->state = PART_READING;
+    part->next = kin->readers;
+    if (kin->readers)
+        kin->readers->prev = part;
+    kin->readers = part;
+}
+
+void part_unread(struct part *part)
+{
+    *(part->prev ? &part->prev->next : &part->kin->readers) = part->next;
+    if (part->next)
+        part->next->prev = part->prev;
+    part->prev = part->next = NULL;
+    part->state = PART_LOOSE;
 }
 
 /* A lease ends. Claims of other lanes that are reading the message may see it as it was
  * before, with these recipients queued. */
-static void tell_readers(const struct part *part, struct part *others)
+static void tell_readers(const struct part *part)
 {
-    for (struct part *other = others; other; other = other->next_same_id) {
-        if (other->state != PART_READING || part->count == 0)
-            continue;
+    for (struct part *other = part->kin->readers; other && part->count > 0; other = other->next) {
         other->indexes =
             mem_realloc(other->indexes, (other->count + part->count) * sizeof(*other->indexes));
         memcpy(other->indexes + other->count, part->indexes, part->count * sizeof(*other->indexes));
@@ -220,13 +267,15 @@ void part_free(struct lmdb *l, struct part *part)
 
     if (part->state == PART_WINDOW)
         part_leave(l, part);
-    if (part->state == PART_LEASED)
+    if (part->state == PART_READING)
+        part_unread(part);
+    if (part->state == PART_LEASED) {
         lane->leased--;
+        tell_readers(part);
+    }
     part_forget(l, part);
     part_unblock(l, part);
-    struct part *others = unchain(l, part);
-    if (part->state == PART_LEASED)
-        tell_readers(part, others);
+    unchain(l, part);
     lane->parts--;
     free(part->indexes);
     free(part);

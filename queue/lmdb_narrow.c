@@ -104,12 +104,10 @@ static void add(struct narrow *narrow, const struct msgid *id)
 /* With the lock held: waiting in a window, leased, or on its way from one to the other. */
 static void add_from_memory(struct lmdb *l, struct narrow *narrow)
 {
-    for (struct part *first = l->parts; first; first = first->hh.next) {
-        for (const struct part *part = first; part; part = part->next_same_id) {
-            struct str lane = str_make(part->lane->name, part->lane->name_len);
-            if (lane_is_meant(&narrow->list->filter, lane))
-                add(narrow, &part->id);
-        }
+    for (const struct part *part = l->parts; part; part = part->hh.next) {
+        struct str lane = str_make(part->lane->name, part->lane->name_len);
+        if (lane_is_meant(&narrow->list->filter, lane))
+            add(narrow, &part->id);
     }
 }
 

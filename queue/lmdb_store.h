@@ -43,10 +43,20 @@ struct blocked {
     char lane[];
 };
 
+/* What memory knows of one message: its parts, one for each of its lanes. */
+struct kin {
+    struct msgid id;
+    struct part *first;
+    struct part *readers; /* those that are READING */
+    bool was_moved;       /* a part may have recipients that belong to another lane now */
+    UT_hash_handle hh;
+};
+
 /* The recipients of one message in one lane, while memory knows of them. */
 struct part {
-    struct msgid id;
+    struct msgid id; /* with the lane: what it is found by */
     struct lane *lane;
+    struct kin *kin;
     struct message *message; /* while it is not indexed */
     enum part_state state;
     bool indexed; /* has index entries: memory may forget it */
@@ -54,14 +64,14 @@ struct part {
     unsigned bucket;
     int64_t due_at;
     int64_t made_ms;   /* monotonic: when its lease or window time began */
-    uint32_t *indexes; /* LEASED: the recipients; READING: whose lease ended meanwhile */
+    uint32_t *indexes; /* the recipients; READING: whose lease ended meanwhile */
     size_t count;
-    size_t bytes;               /* counted in window_bytes */
-    struct blocked *blocked;    /* lanes that wait for this part to go */
-    struct part *next_same_id;  /* other lanes of the message; chained from the hashed one */
-    struct part *prev, *next;   /* WINDOW: in its bucket */
-    struct part *older, *newer; /* not indexed: in order of acceptance */
-    UT_hash_handle hh;          /* first of its id only */
+    size_t bytes;                             /* counted in window_bytes */
+    struct blocked *blocked;                  /* lanes that wait for this part to go */
+    struct part *prev_same_id, *next_same_id; /* other lanes of the message */
+    struct part *prev, *next;                 /* WINDOW: in its bucket; READING: of its kin */
+    struct part *older, *newer;               /* not indexed: in order of acceptance */
+    UT_hash_handle hh;
 };
 
 struct part_queue {
@@ -239,7 +249,9 @@ struct lmdb {
 
     pthread_mutex_t lock;
     struct lane *lanes;           /* [l] */
-    struct part *parts;           /* [l] by id */
+    struct kin *kins;             /* [l] by id */
+    struct part *parts;           /* [l] by id and lane */
+    bool is_moving;               /* [l] lanes of recipients are being changed */
     struct part *oldest, *newest; /* [l] not indexed, in order of acceptance */
     size_t window_bytes;          /* [l] */
     struct corrupt_id *corrupt;   /* [l] */
@@ -361,6 +373,9 @@ struct part *part_first(struct lmdb *l, const struct msgid *id);
 struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
                       enum part_state state);
 void part_free(struct lmdb *l, struct part *part);
+void part_lease(struct part *part);  /* LOOSE -> LEASED, of its indexes */
+void part_read(struct part *part);   /* LOOSE -> READING */
+void part_unread(struct part *part); /* READING -> LOOSE */
 bool part_has_room(struct lmdb *l, const struct lane *lane, unsigned bucket, size_t bytes);
 void part_enter(struct lmdb *l, struct part *part, bool at_front); /* -> WINDOW */
 void part_leave(struct lmdb *l, struct part *part);                /* WINDOW -> out of the queue */

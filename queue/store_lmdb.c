@@ -118,11 +118,8 @@ static void free_memory(struct lmdb *l)
     struct lane *lane, *next_lane;
     struct corrupt_id *corrupt, *next_corrupt;
 
-    HASH_ITER (hh, l->parts, part, next_part) {
-        while (part->next_same_id)
-            part_free(l, part->next_same_id);
+    HASH_ITER (hh, l->parts, part, next_part)
         part_free(l, part);
-    }
     HASH_ITER (hh, l->lanes, lane, next_lane) {
         HASH_DELETE(hh, l->lanes, lane);
         free(lane->window);

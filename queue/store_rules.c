@@ -123,15 +123,22 @@ bool rules_matches(const struct store_filter *filter, const struct envelope *env
     return false;
 }
 
+bool rules_recipient_is_looked_for(const struct claim_look *look, const struct envelope *envelope,
+                                   const struct recipient *recipient, int64_t now_s)
+{
+    int64_t since = envelope->arrived_us / 1000000 + recipient->held_lifetime_s;
+
+    if (recipient->state != RECIPIENT_QUEUED || recipient->due_at > now_s)
+        return false;
+    return since < look->expired_before || (!recipient->warned && since < look->late_before);
+}
+
 bool rules_is_looked_for(const struct claim_look *look, const struct envelope *envelope,
                          struct str lane, int64_t now_s)
 {
     for (size_t i = 0; i < envelope->recipient_count; i++) {
         const struct recipient *r = &envelope->recipients[i];
-        int64_t since = envelope->arrived_us / 1000000 + r->held_lifetime_s;
-        if (r->state != RECIPIENT_QUEUED || r->due_at > now_s || !str_eq(r->lane, lane))
-            continue;
-        if (since < look->expired_before || (!r->warned && since < look->late_before))
+        if (str_eq(r->lane, lane) && rules_recipient_is_looked_for(look, envelope, r, now_s))
             return true;
     }
     return false;

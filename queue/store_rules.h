@@ -24,10 +24,12 @@ void rules_settle(struct recipient *recipient, const struct verdict *verdict, in
 bool rules_message_matches(const struct store_filter *filter, const struct envelope *envelope);
 bool rules_recipient_matches(const struct store_filter *filter, const struct recipient *recipient);
 bool rules_matches(const struct store_filter *filter, const struct envelope *envelope);
-/* Only the id is asked for: then a record that cannot be read matches too. */
-/* Is there a recipient due in this lane that the look is for? */
+/* Is the look for this recipient, or for one that is due in this lane? */
+bool rules_recipient_is_looked_for(const struct claim_look *look, const struct envelope *envelope,
+                                   const struct recipient *recipient, int64_t now_s);
 bool rules_is_looked_for(const struct claim_look *look, const struct envelope *envelope,
                          struct str lane, int64_t now_s);
+/* Only the id is asked for: then a record that cannot be read matches too. */
 bool rules_is_by_id(const struct store_filter *filter);
 
 /* True when the recipient was changed. `lane`: room for a new lane, which the
