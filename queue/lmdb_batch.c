@@ -106,6 +106,15 @@ void batch_ended(struct lmdb *l, struct part *part)
     add_part(&batch->ended, &batch->ended_count, &batch->ended_cap, part);
 }
 
+void batch_changed(struct lmdb *l, const struct msgid *id)
+{
+    struct batch *batch = &l->batch;
+
+    batch->changed = batch_grow(batch->changed, batch->changed_count, &batch->changed_cap,
+                                sizeof(batch->changed[0]));
+    batch->changed[batch->changed_count++] = *id;
+}
+
 void batch_file(struct lmdb *l, const struct record_content *content)
 {
     struct batch *batch = &l->batch;
@@ -159,7 +168,7 @@ static void reset(struct batch *batch)
     batch->txn = NULL;
     batch->new_bytes = 0;
     batch->effect_count = batch->fresh_count = batch->spilled_count = 0;
-    batch->ended_count = batch->file_count = 0;
+    batch->ended_count = batch->changed_count = batch->file_count = 0;
 }
 
 /* The first id in the store is the oldest message's. */
@@ -246,8 +255,12 @@ static void apply_effects(struct lmdb *l)
 
     for (size_t i = 0; i < batch->spilled_count; i++)
         finish_spilled(l, batch->spilled[i]);
-    for (size_t i = 0; i < batch->ended_count; i++)
+    for (size_t i = 0; i < batch->changed_count; i++)
+        loaded_changed(l, &batch->changed[i]);
+    for (size_t i = 0; i < batch->ended_count; i++) {
+        loaded_over(batch->ended[i]->kin->loaded, batch->ended[i]);
         part_free(l, batch->ended[i]);
+    }
     for (size_t i = 0; i < batch->fresh_count; i++)
         part_enter(l, batch->fresh[i], false);
     for (size_t i = 0; i < batch->effect_count; i++)

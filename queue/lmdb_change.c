@@ -234,6 +234,7 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
         return ERR_OK; /* it stays where it is, in memory too */
     take_parts(l, &envelope->id, page->change->kind);
     batch_cost(l, envelope, (int64_t)rules_cost(envelope, content_len) - cost_before);
+    batch_changed(l, &envelope->id);
     page->recipients += changed;
     page->messages++;
     page->is_changed[page->at] = true;

@@ -40,24 +40,6 @@ uint32_t *cold_indexes(const struct envelope *envelope, struct str lane, int64_t
     return indexes;
 }
 
-uint32_t *cold_copy(const uint32_t *indexes, size_t count)
-{
-    uint32_t *copy = mem_alloc((count + 1) * sizeof(*copy));
-
-    if (count)
-        memcpy(copy, indexes, count * sizeof(*copy));
-    return copy;
-}
-
-void cold_lease(struct part *part, const uint32_t *indexes, size_t count)
-{
-    part_unread(part);
-    free(part->indexes);
-    part->indexes = cold_copy(indexes, count);
-    part->count = count;
-    part_lease(part);
-}
-
 struct claim **cold_tail(struct store_claim *request, size_t *out_count)
 {
     struct claim **last = &request->claims;
@@ -260,49 +242,6 @@ static int find_entry(struct cold *cold, MDB_txn *txn, const struct candidate *c
     return mdb_get(txn, cold->l->dbi_due, &key, &nothing);
 }
 
-/* LEASED or WINDOW: will it be sent from there? READING: did others' leases end with it? */
-static bool has_recipient(const struct part *part, uint32_t index)
-{
-    if (part->state == PART_WINDOW) {
-        const struct envelope *envelope = &part->message->envelope;
-        return index < envelope->recipient_count &&
-               str_eq(envelope->recipients[index].lane, str_of(part->lane->name));
-    }
-    for (size_t i = 0; i < part->count; i++)
-        if (part->indexes[i] == index)
-            return true;
-    return false;
-}
-
-static size_t without(const struct part *part, uint32_t *indexes, size_t count)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (!has_recipient(part, indexes[i]))
-            indexes[kept++] = indexes[i];
-    return kept;
-}
-
-/* Those that nobody else has, or had since the part was made. */
-static size_t only_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count)
-{
-    size_t kept = without(mine, indexes, count);
-
-    if (kept < count)
-        index_add(l, mine->lane, mine->due_at);
-    /* Another lane's part has a recipient of ours only when that was moved. */
-    struct part *others = mine->kin->was_moved ? mine->kin->first : NULL;
-    for (struct part *part = others; part && kept > 0; part = part->next_same_id) {
-        count = kept;
-        if (part->state == PART_LEASED || part->state == PART_WINDOW)
-            kept = without(part, indexes, count);
-        if (kept < count)
-            part_block(part, mine->lane);
-    }
-    return kept;
-}
-
 static void give_back(struct lmdb *l, struct part *part)
 {
     pthread_mutex_lock(&l->lock);
@@ -330,13 +269,16 @@ static struct claim *make_claim(struct cold *cold, struct candidate *c, struct m
     struct lmdb *l = cold->l;
     size_t count;
     uint32_t *indexes = cold_indexes(&message->envelope, lane, now_s, &count);
+    struct loaded *loaded = loaded_new(message);
     bool was_due = count > 0;
 
     pthread_mutex_lock(&l->lock);
-    count = only_ours(l, c->part, indexes, count);
+    loaded_offer(c->part, &loaded);
+    count = lease_ours(l, c->part, indexes, count);
     if (count > 0)
         cold_lease(c->part, indexes, count);
     pthread_mutex_unlock(&l->lock);
+    loaded_free(&loaded);
     if (count > 0)
         return claim_new(message, lane, indexes, count, c->due_at);
     free(indexes);
@@ -345,6 +287,28 @@ static struct claim *make_claim(struct cold *cold, struct candidate *c, struct m
         give_back(l, c->part);
     else
         mend(cold, c);
+    return NULL;
+}
+
+/* From what another lane's claim read; NULL: it has to be read. */
+static struct claim *claim_loaded(struct cold *cold, struct candidate *c, int64_t now_s)
+{
+    struct lmdb *l = cold->l;
+    uint32_t *indexes = NULL;
+    size_t count = 0;
+
+    pthread_mutex_lock(&l->lock);
+    struct message *message = loaded_due(c->part, now_s, &indexes, &count);
+    if (message)
+        count = lease_ours(l, c->part, indexes, count);
+    if (count > 0) {
+        cold_lease(c->part, indexes, count);
+        message = message_ref(message);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (count > 0)
+        return claim_new(message, str_of(cold->lane->name), indexes, count, c->due_at);
+    free(indexes);
     return NULL;
 }
 
@@ -386,6 +350,9 @@ static struct claim *load_one(struct cold *cold, MDB_txn *txn, struct candidate 
         give_back(cold->l, c->part);
         return NULL;
     }
+    struct claim *claim = claim_loaded(cold, c, request->now_s);
+    if (claim)
+        return claim;
     if (!lmdb_load_message(cold->l, txn, &c->id, true, &message, NULL))
         return make_claim(cold, c, message, request->now_s);
     mend(cold, c);

@@ -29,13 +29,27 @@ enum err cold_claim(struct cold *cold, struct store_claim *request, struct fault
 /* The lane's due recipients; malloc'd. */
 uint32_t *cold_indexes(const struct envelope *envelope, struct str lane, int64_t now_s,
                        size_t *out_count);
-uint32_t *cold_copy(const uint32_t *indexes, size_t count);
-/* The part is claimed; the indexes are copied. With the lock held. */
-void cold_lease(struct part *part, const uint32_t *indexes, size_t count);
 /* The end of the list of claims, and how many there are. */
 struct claim **cold_tail(struct store_claim *request, size_t *out_count);
 void cold_lower(int64_t *least, int64_t due);
 void cold_add(struct cold *cold, const struct candidate *candidate); /* to `found` */
+
+/* ---- lmdb_lease.c ---- */
+uint32_t *cold_copy(const uint32_t *indexes, size_t count);
+/* The READING part is claimed; the indexes are copied. */
+void cold_lease(struct part *part, const uint32_t *indexes, size_t count);
+/* Keeps those that nobody else has, or had since the part was made. */
+size_t lease_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count);
+
+/* ---- lmdb_loaded.c ---- */
+struct loaded *loaded_new(struct message *message); /* NULL: not worth it */
+/* To the other lanes of the part's message; the caller frees what comes back. Before the
+ * part is claimed. */
+void loaded_offer(struct part *reader, struct loaded **loaded);
+/* A view of the message, and its recipients that are due in the part's lane, malloc'd.
+ * NULL: nothing is known of them. */
+struct message *loaded_due(const struct part *reader, int64_t now_s, uint32_t **out_indexes,
+                           size_t *out_count);
 
 /* ---- lmdb_aged.c ---- */
 /* Candidates from the request's place on, which moves; `more` when it is not the end. */

@@ -88,7 +88,7 @@ void index_add(struct lmdb *l, struct lane *lane, int64_t due_at)
 
 /* ---- parts ------------------------------------------------------------------- */
 
-static struct kin *kin_of(struct lmdb *l, const struct msgid *id)
+struct kin *kin_find(struct lmdb *l, const struct msgid *id)
 {
     struct kin *kin;
 
@@ -98,7 +98,7 @@ static struct kin *kin_of(struct lmdb *l, const struct msgid *id)
 
 struct part *part_first(struct lmdb *l, const struct msgid *id)
 {
-    const struct kin *kin = kin_of(l, id);
+    const struct kin *kin = kin_find(l, id);
 
     return kin ? kin->first : NULL;
 }
@@ -120,14 +120,18 @@ struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane
 
 static struct kin *kin_get(struct lmdb *l, const struct msgid *id)
 {
-    struct kin *kin = kin_of(l, id);
+    struct kin *kin = kin_find(l, id);
 
-    if (kin)
+    if (kin && kin->first)
         return kin;
-    kin = mem_alloc(sizeof(*kin));
-    kin->id = *id;
+    if (kin) {
+        loaded_wake(l, kin);
+    } else {
+        kin = mem_alloc(sizeof(*kin));
+        kin->id = *id;
+        HASH_ADD(hh, l->kins, id, sizeof(kin->id), kin);
+    }
     kin->was_moved = l->is_moving;
-    HASH_ADD(hh, l->kins, id, sizeof(kin->id), kin);
     return kin;
 }
 
@@ -158,9 +162,10 @@ static void unchain(struct lmdb *l, struct part *part)
     *(part->prev_same_id ? &part->prev_same_id->next_same_id : &kin->first) = part->next_same_id;
     if (part->next_same_id)
         part->next_same_id->prev_same_id = part->prev_same_id;
-    if (kin->first)
+    if (kin->first || loaded_rest(l, kin))
         return;
     HASH_DELETE(hh, l->kins, kin);
+    loaded_free(&kin->loaded);
     free(kin);
 }
 

@@ -2,8 +2,8 @@
  * lmdb_loaded.c - a message that a claim read, for the claims of its other lanes.
  *
  * A list mail has thousands of lanes, and a retry of them all would read, decode and hold
- * the whole message for each. While any of it is in memory, what one claim read serves the
- * others too.
+ * the whole message for each. While any of it is in memory, and for a while after, what
+ * one claim read serves the others too.
  *
  * It is as old as the snapshot it came from, so it is used for recipients only that are in
  * the store as they were then: none of their leases has ended since, and no operator has
@@ -15,12 +15,19 @@
  */
 #include "queue/lmdb_cold.h"
 
+#include "relay/base/clock.h"
+
 #include <stdlib.h>
+#include <utlist.h>
+
+#define RESTING_BYTES ((size_t)8 << 20) /* but for the last one */
 
 struct loaded {
     struct message *message;
     uint32_t *by_lane;
     bool *is_over; /* recipients that may be otherwise by now */
+    size_t bytes;
+    uint64_t rests_ms; /* since when */
 };
 
 struct loaded *loaded_new(struct message *message)
@@ -32,6 +39,7 @@ struct loaded *loaded_new(struct message *message)
         return NULL;
     loaded = mem_alloc(sizeof(*loaded));
     loaded->message = message_ref(message);
+    loaded->bytes = arena_room(&envelope->arena) + message->head_len + BODY_INLINE_MAX;
     loaded->is_over = mem_alloc(envelope->recipient_count * sizeof(*loaded->is_over));
     loaded->by_lane = mem_alloc(envelope->recipient_count * sizeof(*loaded->by_lane));
     for (size_t i = 0; i < envelope->recipient_count; i++)
@@ -103,13 +111,56 @@ struct message *loaded_due(const struct part *reader, int64_t now_s, uint32_t **
     return loaded->message;
 }
 
+/* ---- when no part of the message is in memory ---- */
+
+static void end_rest(struct lmdb *l, struct kin *kin)
+{
+    DL_DELETE(l->resting, kin);
+    l->resting_bytes -= kin->loaded->bytes;
+}
+
+static void forget(struct lmdb *l, struct kin *kin)
+{
+    end_rest(l, kin);
+    HASH_DELETE(hh, l->kins, kin);
+    loaded_free(&kin->loaded);
+    free(kin);
+}
+
+bool loaded_rest(struct lmdb *l, struct kin *kin)
+{
+    if (!kin->loaded)
+        return false;
+    kin->loaded->rests_ms = clock_mono_ms();
+    DL_APPEND(l->resting, kin);
+    l->resting_bytes += kin->loaded->bytes;
+    while (l->resting != kin && l->resting_bytes > RESTING_BYTES)
+        forget(l, l->resting);
+    return true;
+}
+
+void loaded_wake(struct lmdb *l, struct kin *kin) { end_rest(l, kin); }
+
+size_t loaded_sweep(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms)
+{
+    size_t bytes = 0;
+
+    while (l->resting && l->resting->loaded->rests_ms + rest_ms <= now_ms) {
+        bytes += l->resting->loaded->bytes;
+        forget(l, l->resting);
+    }
+    return bytes;
+}
+
 void loaded_changed(struct lmdb *l, const struct msgid *id)
 {
-    struct part *first = part_first(l, id);
+    struct kin *kin = kin_find(l, id);
 
-    if (!first)
-        return;
-    loaded_free(&first->kin->loaded);
-    for (struct part *reader = first->kin->readers; reader; reader = reader->next)
-        reader->is_stale = true;
+    if (kin && !kin->first) {
+        forget(l, kin);
+    } else if (kin) {
+        loaded_free(&kin->loaded);
+        for (struct part *reader = kin->readers; reader; reader = reader->next)
+            reader->is_stale = true;
+    }
 }

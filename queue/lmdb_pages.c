@@ -15,6 +15,7 @@
 
 #define SLACK_MS 10000 /* ids are made before the mail is accepted */
 #define RECOVER_RETRY_MS 1000
+#define REST_TICKS 2 /* what was read of a big message is kept for so long */
 #define TRIM_BYTES ((size_t)4 << 20)
 
 static uint64_t tick_ms(const struct lmdb *l) { return l->tuning.spill_ms / 6; }
@@ -165,12 +166,20 @@ static void recover(struct lmdb *l)
 uint64_t pages_wait_ms(struct lmdb *l)
 {
     pthread_mutex_lock(&l->lock);
-    bool has_fresh = l->oldest;
+    bool has_some = l->oldest || l->resting || l->opened;
     pthread_mutex_unlock(&l->lock);
-    uint64_t wait_ms = has_fresh || l->opened ? tick_ms(l) : UINT64_MAX;
+    uint64_t wait_ms = has_some ? tick_ms(l) : UINT64_MAX;
     if (l->is_recovering && wait_ms > RECOVER_RETRY_MS)
         wait_ms = RECOVER_RETRY_MS;
     return scan_wait_ms(l) < wait_ms ? scan_wait_ms(l) : wait_ms;
+}
+
+static void forget_rested(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms)
+{
+    opened_sweep(l, now_ms, rest_ms);
+    pthread_mutex_lock(&l->lock);
+    l->spilled_bytes += loaded_sweep(l, now_ms, rest_ms);
+    pthread_mutex_unlock(&l->lock);
 }
 
 void pages_run(struct lmdb *l)
@@ -185,6 +194,6 @@ void pages_run(struct lmdb *l)
         scan_page(l);
     if (now_ms - l->spilled_ms < tick_ms(l))
         return;
-    opened_sweep(l, now_ms, 2 * tick_ms(l));
+    forget_rested(l, now_ms, REST_TICKS * tick_ms(l));
     write_out(l, now_ms);
 }

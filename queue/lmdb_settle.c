@@ -248,6 +248,8 @@ static enum err settle_one(struct lmdb *l, const struct settlement *settlement, 
         return rc;
     if (s.part)
         batch_ended(l, s.part);
+    else
+        batch_changed(l, id);
     for (size_t i = 0; is_there && i < settlement->dsn_count; i++)
         add_dsn(l, settlement->dsns[i]);
     return ERR_OK;

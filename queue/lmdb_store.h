@@ -47,8 +47,10 @@ struct blocked {
 struct kin {
     struct msgid id;
     struct part *first;
-    struct part *readers; /* those that are READING */
-    bool was_moved;       /* a part may have recipients that belong to another lane now */
+    struct part *readers;    /* those that are READING */
+    struct loaded *loaded;   /* what one of them read; NULL: nothing */
+    struct kin *prev, *next; /* resting: it has no part */
+    bool was_moved;          /* a part may have recipients that belong to another lane now */
     UT_hash_handle hh;
 };
 
@@ -59,8 +61,9 @@ struct part {
     struct kin *kin;
     struct message *message; /* while it is not indexed */
     enum part_state state;
-    bool indexed; /* has index entries: memory may forget it */
-    bool retry;   /* an operator asked while it was leased */
+    bool indexed;  /* has index entries: memory may forget it */
+    bool retry;    /* an operator asked while it was leased */
+    bool is_stale; /* READING: what it reads may be changed already */
     unsigned bucket;
     int64_t due_at;
     int64_t made_ms;   /* monotonic: when its lease or window time began */
@@ -159,6 +162,8 @@ struct batch {
     size_t spilled_count, spilled_cap;
     struct part **ended; /* leases that end, parts that were mended */
     size_t ended_count, ended_cap;
+    struct msgid *changed; /* messages, otherwise than by the end of a lease */
+    size_t changed_count, changed_cap;
     struct body **files; /* side files to remove */
     size_t file_count, file_cap;
 };
@@ -250,6 +255,8 @@ struct lmdb {
     pthread_mutex_t lock;
     struct lane *lanes;           /* [l] */
     struct kin *kins;             /* [l] by id */
+    struct kin *resting;          /* [l] the first rests longest */
+    size_t resting_bytes;         /* [l] */
     struct part *parts;           /* [l] by id and lane */
     bool is_moving;               /* [l] lanes of recipients are being changed */
     struct part *oldest, *newest; /* [l] not indexed, in order of acceptance */
@@ -368,6 +375,7 @@ void index_sweep(struct lmdb *l, struct lane *lane); /* frees it when nothing is
 int64_t index_lane_due(const struct lane *lane);
 void index_tell(struct lmdb *l, struct lane *lane, struct mailbox *near);
 void index_add(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
+struct kin *kin_find(struct lmdb *l, const struct msgid *id);
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane);
 struct part *part_first(struct lmdb *l, const struct msgid *id);
 struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
@@ -389,6 +397,15 @@ int64_t part_low(const struct part *part, int64_t low);
 bool index_corrupt(struct lmdb *l, const struct msgid *id); /* false: known already */
 void index_mended(struct lmdb *l, const struct msgid *id);
 
+/* ---- lmdb_loaded.c ---- */
+void loaded_over(struct loaded *loaded, const struct part *part); /* its lease ends */
+void loaded_changed(struct lmdb *l, const struct msgid *id);      /* by the last commit */
+void loaded_free(struct loaded **loaded);
+bool loaded_rest(struct lmdb *l, struct kin *kin); /* its last part went; false: nor is it kept */
+void loaded_wake(struct lmdb *l, struct kin *kin); /* it gets one again */
+/* Those that rest for so long go; their bytes. */
+size_t loaded_sweep(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms);
+
 /* ---- lmdb_claim.c ---- */
 void lmdb_claim(struct store *store, struct store_claim *request);
 void lmdb_unclaim(struct store *store, struct claim *claims);
@@ -406,6 +423,7 @@ void batch_due(struct lmdb *l, struct str lane, int64_t due_at);              /*
 void batch_touch(struct lmdb *l, struct str lane); /* tell it at the end */
 void batch_fresh(struct lmdb *l, struct part *part);
 void batch_ended(struct lmdb *l, struct part *part);
+void batch_changed(struct lmdb *l, const struct msgid *id);
 void batch_file(struct lmdb *l, const struct record_content *content);
 /* The message's parts in memory get their index entries with this batch. */
 void batch_spill(struct lmdb *l, struct part *part);

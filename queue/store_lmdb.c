@@ -120,6 +120,7 @@ static void free_memory(struct lmdb *l)
 
     HASH_ITER (hh, l->parts, part, next_part)
         part_free(l, part);
+    (void)loaded_sweep(l, UINT64_MAX, 0);
     HASH_ITER (hh, l->lanes, lane, next_lane) {
         HASH_DELETE(hh, l->lanes, lane);
         free(lane->window);
@@ -151,6 +152,7 @@ static void close_backend(struct store *store)
     free(batch->fresh);
     free(batch->spilled);
     free(batch->ended);
+    free(batch->changed);
     free(batch->files);
     free(l->accepts);
     free(l->waiting_names.ids);
