@@ -4,7 +4,8 @@
  * While it is being filled, nothing that others can see changes. After the
  * commit its effects are applied under the lock in one go.
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_loaded.h"
+#include "queue/lmdb_opened.h"
 
 #include "relay/base/clock.h"
 

@@ -22,6 +22,7 @@
  * part goes, at once when the lease is over already.
  */
 #include "queue/lmdb_cold.h"
+#include "queue/lmdb_loaded.h"
 
 #include <stdlib.h>
 

@@ -41,16 +41,6 @@ void cold_lease(struct part *part, const uint32_t *indexes, size_t count);
 /* Keeps those that nobody else has, or had since the part was made. */
 size_t lease_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count);
 
-/* ---- lmdb_loaded.c ---- */
-struct loaded *loaded_new(struct message *message); /* NULL: not worth it */
-/* To the other lanes of the part's message; the caller frees what comes back. Before the
- * part is claimed. */
-void loaded_offer(struct part *reader, struct loaded **loaded);
-/* A view of the message, and its recipients that are due in the part's lane, malloc'd.
- * NULL: nothing is known of them. */
-struct message *loaded_due(const struct part *reader, int64_t now_s, uint32_t **out_indexes,
-                           size_t *out_count);
-
 /* ---- lmdb_aged.c ---- */
 /* Candidates from the request's place on, which moves; `more` when it is not the end. */
 int aged_look(struct cold *cold, MDB_cursor *cursor, struct store_claim *request);

@@ -5,7 +5,7 @@
  * A part in memory is the truth about its (message, lane): a claim that finds
  * an index entry for it on disk leaves that entry alone.
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_loaded.h"
 
 #include "relay/base/clock.h"
 
@@ -103,18 +103,22 @@ struct part *part_first(struct lmdb *l, const struct msgid *id)
     return kin ? kin->first : NULL;
 }
 
-#define PART_KEY (offsetof(struct part, lane) + sizeof(struct lane *))
-static_assert(offsetof(struct part, id) == 0 && offsetof(struct part, lane) == MSGID_BYTES,
-              "id and lane are one key");
+/* How a part begins. */
+struct part_key {
+    struct msgid id;
+    const struct lane *lane;
+};
+static_assert(offsetof(struct part, id) == offsetof(struct part_key, id) &&
+                  offsetof(struct part, lane) == offsetof(struct part_key, lane) &&
+                  sizeof(struct part_key) == MSGID_BYTES + sizeof(struct lane *),
+              "a part is hashed by its id and lane");
 
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane)
 {
-    char key[PART_KEY];
+    struct part_key key = { *id, lane };
     struct part *part;
 
-    memcpy(key, id, MSGID_BYTES);
-    memcpy(key + MSGID_BYTES, &lane, sizeof(lane));
-    HASH_FIND(hh, l->parts, key, PART_KEY, part);
+    HASH_FIND(hh, l->parts, &key, sizeof(key), part);
     return part;
 }
 
@@ -150,8 +154,15 @@ struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
     if (part->kin->first)
         part->kin->first->prev_same_id = part;
     part->kin->first = part;
-    HASH_ADD(hh, l->parts, id, PART_KEY, part);
+    HASH_ADD(hh, l->parts, id, sizeof(struct part_key), part);
     return part;
+}
+
+void kin_free(struct lmdb *l, struct kin *kin)
+{
+    HASH_DELETE(hh, l->kins, kin);
+    loaded_free(&kin->loaded);
+    free(kin);
 }
 
 static void unchain(struct lmdb *l, struct part *part)
@@ -162,11 +173,8 @@ static void unchain(struct lmdb *l, struct part *part)
     *(part->prev_same_id ? &part->prev_same_id->next_same_id : &kin->first) = part->next_same_id;
     if (part->next_same_id)
         part->next_same_id->prev_same_id = part->prev_same_id;
-    if (kin->first || loaded_rest(l, kin))
-        return;
-    HASH_DELETE(hh, l->kins, kin);
-    loaded_free(&kin->loaded);
-    free(kin);
+    if (!kin->first && !loaded_rest(l, kin))
+        kin_free(l, kin);
 }
 
 void part_lease(struct part *part)

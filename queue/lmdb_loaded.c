@@ -13,7 +13,7 @@
  *
  * Every function but loaded_new() and loaded_free(): with the lock held.
  */
-#include "queue/lmdb_cold.h"
+#include "queue/lmdb_loaded.h"
 
 #include "relay/base/clock.h"
 
@@ -122,9 +122,7 @@ static void end_rest(struct lmdb *l, struct kin *kin)
 static void forget(struct lmdb *l, struct kin *kin)
 {
     end_rest(l, kin);
-    HASH_DELETE(hh, l->kins, kin);
-    loaded_free(&kin->loaded);
-    free(kin);
+    kin_free(l, kin);
 }
 
 bool loaded_rest(struct lmdb *l, struct kin *kin)

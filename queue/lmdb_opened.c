@@ -11,7 +11,7 @@
  * What is kept is bounded by OPENED_BYTES (but for the last one), and goes when it was not
  * used for a while.
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_opened.h"
 
 #include "relay/base/clock.h"
 

@@ -7,7 +7,8 @@
  * milliseconds, so that neither a start with a million messages nor a change of
  * all of them stops accepts.
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_loaded.h"
+#include "queue/lmdb_opened.h"
 
 #include "relay/base/clock.h"
 

@@ -6,7 +6,7 @@
  *   content  id, chunk number BE32   -> head and inline body as one run, cut in pages
  *   due      lane, 00, bucket, due BE64 s, id -> nothing
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_opened.h"
 
 #include <stdlib.h>
 

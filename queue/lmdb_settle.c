@@ -5,7 +5,7 @@
  * the recipients that it settles and those that wait in the same lane, however many the
  * message has (lmdb_opened.c).
  */
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_opened.h"
 
 #include <assert.h>
 

@@ -119,22 +119,6 @@ struct lmdb_state {
     struct lmdb_counted counted;
 };
 
-/* ---- a record, decoded ([w], lmdb_opened.c) ------------------------------------ */
-
-struct opened {
-    struct msgid id;
-    struct envelope envelope;
-    struct record_content content;
-    size_t open;       /* recipients that are queued or held */
-    bool is_ordered;   /* by_lane is made */
-    uint32_t *by_lane; /* all recipients, in order of lane */
-    size_t by_lane_cap;
-    size_t loaded_bytes; /* of the arena, as it was read */
-    size_t kept_bytes;   /* counted in opened_bytes */
-    uint64_t used_ms;
-    UT_hash_handle hh; /* in order of last use */
-};
-
 /* ---- one write transaction ([w], lmdb_batch.c) ------------------------------ */
 
 struct effect { /* on a lane, once the transaction is durable */
@@ -345,20 +329,6 @@ void lane_sort(const struct envelope *envelope, uint32_t *indexes, size_t count)
 const uint32_t *lane_run_of(const struct envelope *envelope, const uint32_t *sorted, size_t count,
                             struct str lane, size_t *out_count);
 
-/* ---- lmdb_opened.c: the writer's ---- */
-/* As it is in the batch. Give it back with opened_put(), settled or not. */
-enum err opened_get(struct lmdb *l, const struct msgid *id, struct opened **out_opened,
-                    struct fault *fault);
-void opened_put(struct lmdb *l, struct opened *opened);
-void opened_settle(struct lmdb *l, struct opened *opened, const struct verdict *verdict,
-                   bool retry);
-/* The lane's recipients, in any state. */
-const uint32_t *opened_lane(struct opened *opened, struct str lane, size_t *out_count);
-void opened_written(struct lmdb *l, const struct msgid *id); /* by another way: it is forgotten */
-void opened_forget_all(struct lmdb *l);
-void opened_sweep(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms);
-void opened_clear(struct lmdb *l);
-
 /* ---- lmdb_waiting.c: the writer's ---- */
 
 void waiting_note(struct lmdb *l, const struct msgid *id);
@@ -376,6 +346,7 @@ int64_t index_lane_due(const struct lane *lane);
 void index_tell(struct lmdb *l, struct lane *lane, struct mailbox *near);
 void index_add(struct lmdb *l, struct lane *lane, int64_t due_at); /* index entry; no tell */
 struct kin *kin_find(struct lmdb *l, const struct msgid *id);
+void kin_free(struct lmdb *l, struct kin *kin);
 struct part *part_find(struct lmdb *l, const struct msgid *id, const struct lane *lane);
 struct part *part_first(struct lmdb *l, const struct msgid *id);
 struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
@@ -396,15 +367,6 @@ bool lmdb_message_key(const MDB_val *key, const struct msgid *after, struct msgi
 int64_t part_low(const struct part *part, int64_t low);
 bool index_corrupt(struct lmdb *l, const struct msgid *id); /* false: known already */
 void index_mended(struct lmdb *l, const struct msgid *id);
-
-/* ---- lmdb_loaded.c ---- */
-void loaded_over(struct loaded *loaded, const struct part *part); /* its lease ends */
-void loaded_changed(struct lmdb *l, const struct msgid *id);      /* by the last commit */
-void loaded_free(struct loaded **loaded);
-bool loaded_rest(struct lmdb *l, struct kin *kin); /* its last part went; false: nor is it kept */
-void loaded_wake(struct lmdb *l, struct kin *kin); /* it gets one again */
-/* Those that rest for so long go; their bytes. */
-size_t loaded_sweep(struct lmdb *l, uint64_t now_ms, uint64_t rest_ms);
 
 /* ---- lmdb_claim.c ---- */
 void lmdb_claim(struct store *store, struct store_claim *request);

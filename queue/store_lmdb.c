@@ -44,7 +44,8 @@
  * start, in pages.
  */
 #include "queue/lmdb_folder.h"
-#include "queue/lmdb_store.h"
+#include "queue/lmdb_loaded.h"
+#include "queue/lmdb_opened.h"
 
 #include "relay/base/clock.h"
 
