@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #define BEGAN_MS 1000000   /* the monotonic clock does not start at 0 either */
-#define WRITER_MS 30000    /* of real time: the store's writer hangs */
+#define WRITER_MS 100000   /* of real time: the store's writer hangs */
 #define TURNS_MAX 20000000 /* at one instant: something calls itself for ever */
 
 struct loop {

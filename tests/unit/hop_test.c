@@ -383,7 +383,7 @@ static void a_sleeping_consumer_is_woken(void **state)
     assert_int_equal(hops_start(hops, NULL), ERR_OK);
     for (uint64_t i = 1; i <= 20; i++) {
         emit_number(ring, 0, i);
-        for (int wait = 0; wait < 5000 && atomic_load(&seen.hops) < i; wait++)
+        for (int wait = 0; wait < 60000 && atomic_load(&seen.hops) < i; wait++)
             usleep(1000);
         assert_int_equal(atomic_load(&seen.hops), i);
         usleep((useconds_t)(i % 3 * 4000)); /* hit it awake, pausing and asleep */

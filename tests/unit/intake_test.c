@@ -128,7 +128,7 @@ static void feed(struct arrival *arrival, struct str content, size_t piece)
 
 static void wait_for_answer(void)
 {
-    for (unsigned i = 0; i < 5000 && answers == 0; i++) {
+    for (unsigned i = 0; i < 60000 && answers == 0; i++) {
         virtual_turn();
         usleep(1000);
     }
@@ -165,7 +165,7 @@ static struct message *stored(const struct msgid *id)
     get.request.done = on_got;
     was_got = false;
     store_get(store, &get);
-    for (unsigned i = 0; i < 5000 && !was_got; i++) {
+    for (unsigned i = 0; i < 60000 && !was_got; i++) {
         virtual_turn();
         usleep(1000);
     }
@@ -343,7 +343,7 @@ static void given_up_leaves_no_file(void **state)
     answers = 0;
     arrival_end(arrival, &end, on_done, NULL);
     arrival_abort(&arrival);
-    for (unsigned i = 0; i < 5000 && intake_busy(intake); i++) {
+    for (unsigned i = 0; i < 60000 && intake_busy(intake); i++) {
         virtual_turn();
         usleep(1000);
     }
@@ -482,7 +482,7 @@ static void a_crowd_of_names_lets_others_pass(void **state)
     first_done = NULL;
     arrival_end(crowd, &end, on_named_done, crowd_name);
     arrival_end(one, &end, on_named_done, one_name);
-    for (unsigned i = 0; i < 5000 && answers < 2; i++) {
+    for (unsigned i = 0; i < 60000 && answers < 2; i++) {
         virtual_turn();
         usleep(1000);
     }

@@ -314,7 +314,7 @@ static void a_stuck_pipe_loses_lines_and_says_how_many(void **state)
     swap_out(swap);
     size_t kept = count_of(seen, "text=xxx");
     snprintf(lost, sizeof(lost), " count=%zu text=\"so many log lines were lost\"\n", LINES - kept);
-    assert_true(took_ms < 2000);
+    assert_true(took_ms < 30000); /* a line that waited would wait for ever */
     assert_true(kept > 1000 && kept < LINES);
     assert_non_null(strstr(seen, lost));
     assert_non_null(strstr(seen, "text=last\n"));
@@ -402,7 +402,7 @@ static void a_stuck_syslog_is_not_waited_for(void **state)
     uint64_t began_ms = clock_mono_ms();
     for (int i = 0; i < 3000; i++)
         say(log, HOP_EVENT, "nobody reads");
-    assert_true(clock_mono_ms() - began_ms < 2000);
+    assert_true(clock_mono_ms() - began_ms < 30000); /* 10 ms for each line */
     log_close(&log);
     close(fd);
 }

@@ -179,7 +179,7 @@ static void letters_cross_threads(void **state)
     for (unsigned i = 0; i < SENDERS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, send_many, notes + i * EACH), 0);
     while (received < SENDERS * EACH) {
-        struct letter *letter = mailbox_wait(&mailbox, 10000);
+        struct letter *letter = mailbox_wait(&mailbox, 100000);
         assert_non_null(letter);
         for (; letter; letter = letter->next, received++) {
             unsigned number = ((struct note *)(void *)letter)->number;

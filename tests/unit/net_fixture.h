@@ -16,6 +16,7 @@
 #include "relay/net/stream.h"
 
 #define EVENTS (STREAM_ERROR + 1)
+#define NET_AMPLE_MS 100000 /* a deadline that does not come, however slow the machine */
 
 struct net;
 
@@ -100,7 +101,7 @@ static inline void net_start(struct net *net, const struct listener_options *opt
     assert_int_equal(loop_new(&(struct loop_options){ .count = 1 }, &net->loop, &fault), 0);
     if (listener_new(net->loop, options, net_accept, net, &net->listener, &fault))
         fail_msg("%s", fault.text);
-    loop_timer_start(net->loop, &net->guard, 20000, net_guard, NULL);
+    loop_timer_start(net->loop, &net->guard, 200000, net_guard, NULL);
 }
 
 static inline void net_start_tcp(struct net *net)
@@ -123,7 +124,7 @@ static inline void net_call(struct net *net)
 {
     struct fault fault = { 0 };
 
-    if (net_connect(net, listener_at(net->listener), NULL, 5000, &fault))
+    if (net_connect(net, listener_at(net->listener), NULL, NET_AMPLE_MS, &fault))
         fail_msg("%s", fault.text);
 }
 

@@ -43,7 +43,7 @@ static void check_square(struct job *job)
 static void drain_until(unsigned count)
 {
     while (done_count < count) {
-        struct letter *letter = mailbox_wait(&replies, 10000);
+        struct letter *letter = mailbox_wait(&replies, 100000);
         assert_non_null(letter);
         while (letter) {
             struct letter *next = letter->next;

@@ -72,7 +72,7 @@ static void lanes_are_counted_after_a_restart(void **state)
         rig_put(rig, "a@here.test", i % 2 ? TO : "1@y.test direct/y.test,2@y.test direct/y.test");
     rig_change(rig, STORE_HOLD, (struct store_filter){ .recipient = STR("2@y.test") });
     rig_reopen(rig);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 60000; i++) {
         lanes = (struct store_lanes){ .request = rig_request(rig), .max = 10 };
         store_lanes(rig->store, &lanes);
         rig_wait(rig, &lanes.request);
@@ -271,7 +271,7 @@ static void damage(struct rig *rig, const char *name, const struct msgid *id, si
 
 static void wait_corrupt(struct rig *rig, size_t count)
 {
-    for (int i = 0; i < 2000 && rig_health(rig).corrupt != count; i++)
+    for (int i = 0; i < 60000 && rig_health(rig).corrupt != count; i++)
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
     assert_int_equal(rig_health(rig).corrupt, count);
 }
@@ -318,7 +318,7 @@ static void expect_figures(struct rig *rig, uint64_t bytes, uint64_t queued, uin
 {
     struct store_health health = rig_health(rig);
 
-    for (int i = 0; i < 2000 && health.queued_bytes != bytes; i++) {
+    for (int i = 0; i < 60000 && health.queued_bytes != bytes; i++) {
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         health = rig_health(rig);
     }
@@ -370,7 +370,7 @@ static void corrupt_content_is_held(void **state)
     rig_open(rig);
     assert_null(rig_claim(rig, LANE, 5));
     wait_corrupt(rig, 1);
-    for (int i = 0; i < 1000 && rig_health(rig).recipients_held == 0; i++)
+    for (int i = 0; i < 60000 && rig_health(rig).recipients_held == 0; i++)
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
     assert_int_equal(rig_health(rig).recipients_held, 1);
     struct store_list list =
@@ -471,7 +471,7 @@ static bool mount_small(const char *folder)
 
 static void wait_state(struct rig *rig, enum store_state wanted)
 {
-    for (int i = 0; i < 3000 && rig_health(rig).state != wanted; i++)
+    for (int i = 0; i < 60000 && rig_health(rig).state != wanted; i++)
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
     assert_int_equal(rig_health(rig).state, wanted);
 }

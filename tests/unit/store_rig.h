@@ -54,7 +54,7 @@ static inline void rig_done(struct store_request *request) { request->op = 0xD0E
 static inline void rig_wait(struct rig *rig, struct store_request *request)
 {
     while (request->op != 0xD0E) {
-        struct letter *letter = mailbox_wait(&rig->mail, 20000);
+        struct letter *letter = mailbox_wait(&rig->mail, 100000);
         assert_non_null(letter);
         while (letter) {
             struct letter *next = letter->next;

@@ -19,6 +19,7 @@
 
 static pthread_t test_thread;
 static atomic_int begin_gives, read_gives, get_gives; /* errors; 0: none */
+static uint64_t failing_ms;                           /* since when */
 static struct msgid unreadable;   /* by read_gives; set while the store is closed */
 static atomic_uint begun, failed; /* reading transactions of the writer; errors given */
 static _Thread_local bool is_counting;
@@ -114,6 +115,7 @@ static void reopen_failing(struct rig *rig, struct errors errors)
     atomic_store(&get_gives, errors.get);
     atomic_store(&begun, 0);
     atomic_store(&failed, 0);
+    failing_ms = clock_mono_ms();
     rig_open(rig);
 }
 
@@ -129,13 +131,14 @@ static bool is_counted(struct rig *rig)
 
 static void pause_ms(long ms) { nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL); }
 
-/* Two errors, one a second: the count was tried again. */
+/* Errors, no more than one a second: the count was tried again. */
 static void await_failures(struct rig *rig)
 {
-    for (int i = 0; i < 3000 && atomic_load(&failed) < 2 && !is_counted(rig); i++)
+    for (int i = 0; i < 60000 && atomic_load(&failed) < 2 && !is_counted(rig); i++)
         pause_ms(1);
     assert_false(is_counted(rig));
-    assert_int_equal(atomic_load(&failed), 2);
+    unsigned errors = atomic_load(&failed);
+    assert_in_range(errors, 2, 1 + (clock_mono_ms() - failing_ms) / 1000);
 }
 
 static void heal(struct rig *rig)
@@ -143,7 +146,7 @@ static void heal(struct rig *rig)
     atomic_store(&begin_gives, 0);
     atomic_store(&read_gives, 0);
     atomic_store(&get_gives, 0);
-    for (int i = 0; i < 3000 && !is_counted(rig); i++)
+    for (int i = 0; i < 60000 && !is_counted(rig); i++)
         pause_ms(1);
     assert_true(is_counted(rig));
 }
@@ -226,7 +229,8 @@ static void a_count_that_cannot_begin_waits(void **state)
     rig_put(rig, "a@here.test", "1@z.test " Z);
     reopen_failing(rig, (struct errors){ .begin = MDB_READERS_FULL });
     await_failures(rig);
-    assert_in_range(atomic_load(&begun), 2, 3);
+    unsigned tries = atomic_load(&begun); /* this before those: more may fail meanwhile */
+    assert_in_range(tries, 2, atomic_load(&failed) + 1);
     expect_told(1, 0);
     heal(rig);
     expect_told(1, 1);
