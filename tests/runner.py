@@ -41,7 +41,9 @@ def skipped_cases(row):
 def run_meson(build, names, count):
     log = pathlib.Path(build) / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
-    command = ["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes", "2"]
+    slow = "6" if os.environ.get("TEST_SLOW") else "3"  # its timeout is there for one that hangs
+    command = ["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes", "2",
+               "--timeout-multiplier", slow]
     listed = subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--list"], capture_output=True, text=True)
     known = [line.split(" / ")[-1].strip() for line in listed.stdout.splitlines() if line.strip()]
     if names:

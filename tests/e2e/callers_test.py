@@ -149,7 +149,7 @@ def calls(*command, input=None, env=None, uid=None, says=b""):
     if uid is not None:
         command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
     done = subprocess.run(command, input=input.encode() if isinstance(input, str) else input, capture_output=True,
-                          timeout=60 * lib.SLOW, env={**os.environ, **rig().env, **(env or {})})
+                          timeout=60 * lib.PATIENCE, env={**os.environ, **rig().env, **(env or {})})
     assert (done.returncode, done.stdout, done.stderr) == (0, says, b""), done
 
 

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-from lib import SLOW, WAYPOST, Hop, LeftOut, Waypost, case, folder, free_port, main, openssl_cert, run
+from lib import PATIENCE, WAYPOST, Hop, LeftOut, Waypost, case, folder, free_port, main, openssl_cert, run, wait_no_echo
 
 OK, USAGE, DATAERR, NOINPUT, CANTCREAT, TEMPFAIL, CONFIG = 0, 64, 65, 66, 73, 75, 78
 
@@ -204,7 +204,7 @@ def at_terminal(command, *answers):
     if pid == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job's children ignore it
         os.execv(command[0], [str(c) for c in command])
-    shown, answers, deadline = b"", list(answers), time.monotonic() + 20 * SLOW
+    shown, answers, deadline = b"", list(answers), time.monotonic() + 20 * PATIENCE
     prompts = 0
     while time.monotonic() < deadline:
         try:
@@ -218,7 +218,7 @@ def at_terminal(command, *answers):
         shown += piece
         if shown.count(b": ") > prompts and shown.endswith(b": ") and answers:
             prompts = shown.count(b": ")
-            time.sleep(0.1)  # the prompt is written before echo is off
+            wait_no_echo(fd)
             os.write(fd, answers.pop(0).encode())
     _, status = os.waitpid(pid, 0)
     os.close(fd)
@@ -343,7 +343,7 @@ def dkim_check(stack):
             ([record + "; h=sha1"], DATAERR, "sha256"),
             (None, TEMPFAIL, "lookup failed")):
         dns = Txt(stack, {name: texts})
-        desk.conf.write_text(desk.text + f'dns {{ servers = {{"127.0.0.1:{dns.port}"}} timeout = "1s" }}\n')
+        desk.conf.write_text(desk.text + f'dns {{ servers = {{"127.0.0.1:{dns.port}"}} timeout = "5s" }}\n')
         text = waypost("-c", desk.conf, "dkim", "check", "here.test", code=code)
         says(text, name, what)
         assert (f"publish: {name}. IN TXT" in text) == (code == DATAERR and len(texts) < 2), text
@@ -510,7 +510,7 @@ def stopped(stack):
         commands = [subprocess.Popen([WAYPOST, "-c", relay.conf, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                      text=True) for words in (["queue", "list"], ["trace", "x@y.test"], ["queue", "flush"])]
         for command in commands:
-            out, err = command.communicate(timeout=30 * SLOW)
+            out, err = command.communicate(timeout=30 * PATIENCE)
             assert command.returncode == TEMPFAIL and not out, (command.args, command.returncode, out, err)
             says(err, "does not answer", "stopped or hangs", "systemctl restart waypost")
     finally:

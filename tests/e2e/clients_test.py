@@ -14,7 +14,7 @@ import smtplib
 import ssl
 
 import lib
-from lib import Hop, LeftOut, Waypost, case, run, wait_for
+from lib import PATIENCE, Hop, LeftOut, Waypost, case, run, wait_for
 
 PASSWORD = "correct horse"
 TEXT = "dots follow\n.\n..\n.dot at the start\n  blanks at the end  \n\ttabs\n\nGrüße aus Köln\n" + "w" * 900 + "\n\nend\n"
@@ -180,9 +180,9 @@ def python(stack):
         subject = token("smtplib")
         _, octets = written(subject)
         if implicit:
-            s = smtplib.SMTP_SSL("localhost", r.implicit, context=context, timeout=20)
+            s = smtplib.SMTP_SSL("localhost", r.implicit, context=context, timeout=20 * PATIENCE)
         else:
-            s = smtplib.SMTP("localhost", r.starttls, timeout=20)
+            s = smtplib.SMTP("localhost", r.starttls, timeout=20 * PATIENCE)
             s.starttls(context=context)
         with s:
             s.login("demo", PASSWORD)

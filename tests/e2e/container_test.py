@@ -8,7 +8,7 @@ import signal
 import smtplib
 import subprocess
 
-from lib import SLOW, WAYPOST, Hop, case, folder, free_port, mail, main, run, wait_for
+from lib import PATIENCE, SLOW, WAYPOST, Hop, case, folder, free_port, mail, main, run, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parents[2] / "contrib" / "container"
 
@@ -42,7 +42,7 @@ class Container:
 
         def end():
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30 * SLOW) == 0
+            assert process.wait(30 * PATIENCE) == 0
 
         stack.callback(end)
         wait_for(lambda: b"started as" in (self.dir / "log").read_bytes(), 20, lambda: (self.dir / "log").read_text())
@@ -60,7 +60,7 @@ def smarthost(stack):
     box = Container(stack, WAYPOST_SMARTHOST=hop.address, WAYPOST_HOSTNAME="relay.here.test", WAYPOST_SENDER="only@here.test",
                     WAYPOST_MAILNAME="here.test", WAYPOST_ROOT="ops@there.test")
     box.serve(stack)
-    with smtplib.SMTP("127.0.0.1", box.port, timeout=30 * SLOW) as s:
+    with smtplib.SMTP("127.0.0.1", box.port, timeout=30 * PATIENCE) as s:
         s.sendmail("x@y.test", ["b@there.test"], mail("x@y.test"))
     assert hop.wait(1)[0].sender == "only@here.test"
 

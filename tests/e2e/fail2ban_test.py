@@ -3,7 +3,7 @@ import pathlib
 import re
 import smtplib
 
-from lib import SLOW, Waypost, case, folder, main, run, unverified, wait_for
+from lib import PATIENCE, Waypost, case, folder, main, run, unverified, wait_for
 
 FILTER = pathlib.Path(__file__).resolve().parents[2] / "contrib" / "fail2ban" / "waypost.conf"
 
@@ -22,11 +22,11 @@ def hits(lines):
 @case("a failed login is found in the real log, a good one is not")
 def real(stack):
     relay = Waypost(stack, users=[("anna", "secret")])
-    with smtplib.SMTP_SSL("127.0.0.1", relay.submissions, context=unverified(), timeout=30 * SLOW) as s:
+    with smtplib.SMTP_SSL("127.0.0.1", relay.submissions, context=unverified(), timeout=30 * PATIENCE) as s:
         s.ehlo("relay.here.test")
         code, _ = s.docmd("AUTH PLAIN AGFubmEAZ3Vlc3M=")
         assert code == 535, code
-    with smtplib.SMTP_SSL("127.0.0.1", relay.submissions, context=unverified(), timeout=30 * SLOW) as s:
+    with smtplib.SMTP_SSL("127.0.0.1", relay.submissions, context=unverified(), timeout=30 * PATIENCE) as s:
         s.login("anna", "secret")
     wait_for(lambda: "stage=auth" in relay.log_text(), 10, "the log line")
     relay.stop()

@@ -121,7 +121,7 @@ def sink(stack):
 def drop(w, handle):
     """POST as an operator's client would; no process, which would be recorded too."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(10 * SLOW)
+        s.settimeout(10 * PATIENCE)
         s.connect(str(w.socket))
         s.sendall(f"POST /v1/queue/drop?id={handle} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         answer = b""
@@ -152,12 +152,12 @@ class Recording:
     def die(self, more):
         """The recorder kills its process between two calls, `more` steps from now."""
         self.shared[8:16] = (self.steps() + more).to_bytes(8, sys.byteorder)
-        self.w.process.wait(30 * SLOW)
+        self.w.process.wait(30 * PATIENCE)
         assert self.w.process.returncode == -signal.SIGKILL, self.w.log_text()[-800:]
         self.shared[8:16] = bytes(8)
 
     def reach(self, count, timeout, meanwhile=lambda: None):
-        end = time.monotonic() + timeout * SLOW
+        end = time.monotonic() + timeout * PATIENCE
         while self.load.count() < count:
             assert time.monotonic() < end, f"only {self.load.count()} messages: {self.w.log_text()[-800:]}"
             time.sleep(0.01)
@@ -174,7 +174,7 @@ class Recording:
         lines, recipients = 20 + 40 * (len(self.load.lines) % 5), [f"ok.{name}@crash.test", f"stay.{name}@crash.test"]
         content = self.load.sent(name, 62, lines, recipients).replace("\r\n", "\n")
         done = subprocess.run([WAYPOST, "-c", self.w.conf, "sendmail", "-i", "-f", f"{name}@from.test", "--", *recipients],
-                              input=content.encode(), env=self.w.env, capture_output=True, timeout=30 * SLOW)
+                              input=content.encode(), env=self.w.env, capture_output=True, timeout=30 * PATIENCE)
         assert done.returncode == 0, done
         with self.load.lock:
             self.load.lines.append(f"drop {name} {self.steps()}")

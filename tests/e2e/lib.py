@@ -20,6 +20,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import termios
 import threading
 import time
 import traceback
@@ -42,6 +43,9 @@ def installed():
 WAYPOST = installed()
 HERE = pathlib.Path(__file__).resolve().parent
 SLOW = 4.0 if os.environ.get("TEST_SLOW") else 1.0  # sanitizers, valgrind
+# Times the seconds that a wait is written with. What is waited for comes, so this costs nothing
+# but on a slow machine; that something does not come has to be shown without waiting.
+PATIENCE = 5.0 * SLOW
 
 _cases = []
 
@@ -107,12 +111,15 @@ _given = set()
 
 
 def free_port(host="127.0.0.1"):
-    """Never the same twice: the system may hand out again what nobody listens on yet."""
+    """Never the same twice, and none that the system gives to those who ask for any port or call
+    somebody: what is given here is often listened on only later."""
+    given_by_system = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        with socket.socket() as s:
-            s.bind((host, 0))
-            port = s.getsockname()[1]
-        if port not in _given:
+        port = random.randrange(min(10000, given_by_system // 2), given_by_system)
+        if port in _given:
+            continue
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind((host, port))
             _given.add(port)
             return port
 
@@ -133,14 +140,19 @@ def common_port(hosts):
 
 def wait_for(fact, timeout=15.0, what="it"):
     """Polls fact() until it is true; returns its value."""
-    end = time.monotonic() + timeout * SLOW
+    end = time.monotonic() + timeout * PATIENCE
     while True:
         value = fact()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited {timeout * SLOW:.0f}s for {what() if callable(what) else what}")
+            raise AssertionError(f"waited {timeout * PATIENCE:.0f}s for {what() if callable(what) else what}")
         time.sleep(0.01)
+
+
+def wait_no_echo(terminal):
+    """Once what is typed is not shown: a prompt is written a little before that. The master's end."""
+    wait_for(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, what="the terminal not to echo")
 
 
 def folder(name):
@@ -150,7 +162,7 @@ def folder(name):
 
 
 def run(*command, input=None, env=None, check=True, timeout=60):
-    done = subprocess.run([str(c) for c in command], input=input, capture_output=True, timeout=timeout * SLOW,
+    done = subprocess.run([str(c) for c in command], input=input, capture_output=True, timeout=timeout * PATIENCE,
                           env={**os.environ, **(env or {})}, text=not isinstance(input, bytes))
     if check and done.returncode != 0:
         raise AssertionError(f"{command[0]} gave {done.returncode}: {done.stdout!r} {done.stderr!r}")
@@ -273,7 +285,7 @@ class Waypost:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout * SLOW)
+                self.process.wait(timeout * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -311,7 +323,7 @@ class Waypost:
         """GET on the API socket; the body, None when it is not answered with 200."""
         try:
             with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(10 * SLOW)
+                s.settimeout(10 * PATIENCE)
                 s.connect(str(self.socket))
                 s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                 answer = b""
@@ -377,7 +389,7 @@ class Waypost:
         return [json.loads(line) for line in out.splitlines() if line.strip()]
 
     def smtp(self, port=None, **how):
-        return smtplib.SMTP("127.0.0.1", port or self.port, timeout=30 * SLOW, **how)
+        return smtplib.SMTP("127.0.0.1", port or self.port, timeout=30 * PATIENCE, **how)
 
     def send(self, sender, recipients, message, **options):
         """One message over the trusted listener; the queue id."""
@@ -428,7 +440,7 @@ class Clients:
         number = 0
         while not self.over.is_set():
             try:
-                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=5 * SLOW) as s:
+                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=5 * PATIENCE) as s:
                     s.ehlo()
                     while not self.over.is_set():
                         number += 1
@@ -439,7 +451,7 @@ class Clients:
     def stop(self):
         self.over.set()
         for thread in self.threads:
-            thread.join(20 * SLOW)
+            thread.join(20 * PATIENCE)
 
 
 def mail(sender="a@here.test", to="b@there.test", subject="test", body="hello\r\n"):
@@ -465,10 +477,10 @@ class Wire:
         self.context, self.name, self.buffer = context or unverified(), name, b""
         if isinstance(port, pathlib.Path):  # a unix socket
             self.s = socket.socket(socket.AF_UNIX)
-            self.s.settimeout(30 * SLOW)
+            self.s.settimeout(30 * PATIENCE)
             self.s.connect(str(port))
         else:
-            self.s = socket.create_connection((host, port), 30 * SLOW, source_address=(source, 0) if source else None)
+            self.s = socket.create_connection((host, port), 30 * PATIENCE, source_address=(source, 0) if source else None)
         stack.callback(self.close)
         if first:
             self.s.sendall(first)
@@ -609,6 +621,17 @@ class Hop:
                 with contextlib.suppress(OSError):
                     s.shutdown(socket.SHUT_RDWR)
 
+    def at_once(self):
+        """Connections that both sides have: one that the client has left does not count, though
+        its thread here may not have heard of it. Under the lock."""
+
+        def is_whole(s):
+            with contextlib.suppress(OSError):  # TLS: another object has it
+                return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1  # TCP_ESTABLISHED
+            return True
+
+        return sum(is_whole(s) for s in self.open)
+
     def wait(self, count=1, timeout=20):
         wait_for(lambda: len(self.messages) >= count, timeout, f"{count} messages at the next hop, got {len(self.messages)}")
         return self.messages
@@ -627,7 +650,7 @@ class Hop:
         with self.lock:
             self.sessions += 1
             self.open.add(s)
-            self.most = max(self.most, len(self.open))
+            self.most = max(self.most, self.at_once())
         session = _HopSession(self, s)
         try:
             session.run()

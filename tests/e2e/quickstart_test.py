@@ -12,7 +12,7 @@ import threading
 
 import dkim
 import lib
-from lib import SLOW, Hop, LeftOut, case, free_port, run, wait_for
+from lib import PATIENCE, Hop, LeftOut, case, free_port, run, wait_for
 
 ROOT = lib.HERE.parent.parent
 PORTS = (2525, 2587, 2465)
@@ -81,7 +81,7 @@ class Quickstart:
 
     def ctrl_c(self):
         os.killpg(self.process.pid, signal.SIGINT)
-        assert self.process.wait(20 * SLOW) == 0, self.text()[-2000:]
+        assert self.process.wait(20 * PATIENCE) == 0, self.text()[-2000:]
         self.reader.join()
 
 
@@ -107,7 +107,7 @@ def whole(stack):
         assert word in told.group(), (word, told.group())
 
     second = Quickstart(stack, lib.folder("other"))
-    assert second.process.wait(120 * SLOW) != 0
+    assert second.process.wait(120 * PATIENCE) != 0
     second.reader.join()
     assert len(second.lines) == 1 and "2525, 2587, 2465" in second.lines[0], second.text()
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import lib
-from lib import SLOW, Hop, LeftOut, Waypost, Wire, case, free_port, mail, openssl_cert, run, wait_for
+from lib import PATIENCE, Hop, LeftOut, Waypost, Wire, case, free_port, mail, openssl_cert, run, wait_for
 
 
 def to(hop):
@@ -330,14 +330,14 @@ def drain(stack):
     busy.send("ished\r\n.\r\n")
     queue_id = busy.expect("250 2.0.0 queued as").split()[-1]
     assert busy.is_closed() and busy.buffer.startswith(b"421 4.3.2"), busy.buffer
-    assert relay.process.wait(10 * SLOW) == 0
+    assert relay.process.wait(10 * PATIENCE) == 0
     relay.start()
     assert any(queue_id in json.dumps(m) for m in relay.queue()), "the last message is not in the queue"
 
 
 @case("the drain has an end, and a second SIGTERM ends at once")
 def second_term(stack):
-    for conf, signals in (('drain = "1s"', 1), ('drain = "1m"', 2), ('drain = "1m"', -1)):
+    for conf, signals in (('drain = "1s"', 1), ('drain = "1h"', 2), ('drain = "1h"', -1)):
         relay = Waypost(stack, conf, tls=False)
         wire = ready(stack, relay)
         wire.envelope("a@here.test", "b@there.test")
@@ -348,9 +348,9 @@ def second_term(stack):
         if signals != 1:
             wait_for(lambda: "stopping" in relay.log_text(), what="the stop to begin")
             relay.process.send_signal(signal.SIGTERM)
-        assert relay.process.wait(10 * SLOW) == 0
+        assert relay.process.wait(10 * PATIENCE) == 0
         assert wire.is_closed()
-        assert time.monotonic() - began < 4 * SLOW
+        assert time.monotonic() - began < 9 or signals != 1, "a drain is 10 s when nothing is said"
 
 
 @case("the service manager is told when the relay is ready")
@@ -359,7 +359,7 @@ def notify(stack):
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     stack.callback(manager.close)
     manager.bind(str(path))
-    manager.settimeout(20 * SLOW)
+    manager.settimeout(20 * PATIENCE)
     relay = Waypost(stack, "", tls=False, env={"NOTIFY_SOCKET": str(path)}, start=False)
     relay.start(ready=False)
     assert "READY=1" in manager.recv(4096).decode()
