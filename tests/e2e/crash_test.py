@@ -225,10 +225,10 @@ def _(stack):
     turned_away = []
 
     def client(i):
-        end = time.monotonic() + 30 * SLOW
+        end = time.monotonic() + 30 * PATIENCE
         while time.monotonic() < end:
             try:
-                with smtplib.SMTP("127.0.0.1", w.port, timeout=20) as s:
+                with smtplib.SMTP("127.0.0.1", w.port, timeout=20 * PATIENCE) as s:
                     for k in range(2):
                         send(s, "a@here.test", "b@there.test", mail(subject=f"client {i}.{k}"))
                 done.append(i)
@@ -297,6 +297,7 @@ def _(stack):
     w.start()
     hop.wait(1)
     wait_for(lambda: re.search(" alarm | warning ", w.log_text()), what="a line about it")
+    wait_for(lambda: len(w.listed()) == 2, what="the whole one to be settled")
     time.sleep(0.5)
     assert len(hop.messages) == 1 and body_of(hop.messages[0]) == large.encode(), "nothing truncated is sent"
     assert len(w.listed()) == 2, w.listed()
@@ -337,18 +338,22 @@ def _(stack):
 
 @case("SIGTERM finishes what runs, keeps the rest, and the next start sends it")
 def _(stack):
-    arrived = threading.Event()
+    arrived, is_stopping = threading.Event(), threading.Event()
+    stack.callback(is_stopping.set)
 
     def slow(session, message):
         arrived.set()
-        time.sleep(0.7)
+        is_stopping.wait()
 
     hop = Hop(stack, script={"content": slow})
-    w = Waypost(stack, smart(hop, 'destination "127.0.0.1" { max-connections = 1 }'))
+    w = Waypost(stack, smart(hop, 'drain = "10m"\ndestination "127.0.0.1" { max-connections = 1 }'))
     for i in range(5):
         w.send("a@here.test", "b@there.test", mail(subject=f"n{i}"))
-    arrived.wait(10)
-    assert w.stop() == 0
+    wait_for(arrived.is_set, what="a delivery that runs")
+    w.process.send_signal(signal.SIGTERM)
+    w.logged("stopping")
+    is_stopping.set()
+    assert w.process.wait(30 * PATIENCE) == 0 and w.stop() == 0
     assert len(hop.messages) == 1, "the one that ran is finished"
     hop.script.clear()
     w.start()
@@ -360,14 +365,14 @@ def _(stack):
 @case("a second SIGTERM ends at once, nothing is lost")
 def _(stack):
     hop = Hop(stack, script={"data": "hang"})
-    w = Waypost(stack, smart(hop, 'drain = "60s"'))
+    w = Waypost(stack, smart(hop, 'drain = "1h"'))
     handle = w.send("a@here.test", "b@there.test", mail())
     wait_for(lambda: any(c == "DATA" for c in hop.commands), what="the delivery to hang")
     w.process.send_signal(signal.SIGTERM)
     wait_for(lambda: not is_listening(w.port), what="the listener to be gone")
     assert w.process.poll() is None, "it drains"
     w.process.send_signal(signal.SIGTERM)
-    assert w.process.wait(5 * SLOW) == 0
+    assert w.process.wait(20 * PATIENCE) == 0
     hop.script.clear()
     w.start()
     hop.wait(1)

@@ -57,7 +57,7 @@ def _(stack):
     for i in range(10):
         w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
     assert 42 <= w.metrics()["waypost_connections_out"] <= 48
-    assert len(w.listed()) == 200
+    wait_for(lambda: len(w.listed()) == 200, what="the quick ones to be gone")
 
 
 @case("large messages at once: a little memory each, and small ones go between them")

@@ -52,7 +52,7 @@ class Load:
         number = 0
         while not self.over.is_set():
             try:
-                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=20 * SLOW) as s:
+                with smtplib.SMTP("127.0.0.1", self.w.port, timeout=20 * PATIENCE) as s:
                     s.ehlo()
                     while not self.over.is_set():
                         number += 1
@@ -92,7 +92,7 @@ class Load:
     def stop(self):
         self.over.set()
         for thread in self.threads:
-            thread.join(30 * SLOW)
+            thread.join(30 * PATIENCE)
 
 
 def check(w, load, hop, twice=0):
@@ -413,7 +413,7 @@ def _(stack):
     limit_descriptors(w, descriptors(w) + 8)
     crowd = []
     for _ in range(60):
-        s = socket.create_connection(("127.0.0.1", w.port), 5)
+        s = socket.create_connection(("127.0.0.1", w.port), 5 * PATIENCE)
         stack.callback(s.close)
         crowd.append(s)
     w.logged("no client can be accepted: Too many open files")
@@ -536,7 +536,7 @@ def burst(stack, w, count):
     """All of them say the same thing at once, and wait for no answer."""
     crowd = []
     for _ in range(count):
-        s = socket.create_connection(("127.0.0.1", w.port), 5)
+        s = socket.create_connection(("127.0.0.1", w.port), 5 * PATIENCE)
         stack.callback(s.close)
         s.setblocking(False)
         crowd.append(s)
@@ -715,7 +715,9 @@ def _(stack):
     assert "expire" not in w.log_text(), w.log_text()
     after(7, "stage=service.*the certificate expires soon")
     assert re.search("expires in 1[23]d", w.log_text()), w.log_text()
-    assert "renew it, then reload" in w.log_text() and "stage=alarm" not in w.log_text(), w.log_text()
+    assert "renew it, then reload" in w.log_text(), w.log_text()
+    # What was under way when the clock jumped may be told to hang.
+    assert not re.search("stage=alarm.*certificate", w.log_text()), w.log_text()
     after(17.5, "stage=alarm.*the certificate expires soon")
     after(18.5, "stage=alarm.*the certificate expires soon")
     after(20.1, "stage=alarm.*has expired 2h.*clients may refuse the certificate")
@@ -808,14 +810,15 @@ class Names:
 def _(stack):
     hop = Hop(stack, host="127.0.7.1")
     names = Names(stack, "127.0.7.1")
-    w = Waypost(stack, f'port = {hop.port}\n{FAST}dns {{ servers = {{"127.0.0.1:{names.port}"}} timeout = "100ms" }}')
+    w = Waypost(stack, f'port = {hop.port}\n{FAST}dns {{ servers = {{"127.0.0.1:{names.port}"}} timeout = "500ms" }}')
     w.settled(w.send("a@here.test", "b@before.test", mail()), result="delivered")
     handles = []
     for mode, cause in (("silent", "in time"), ("servfail", "SERVFAIL")):
         names.mode = mode
         handles.append(w.send("a@here.test", f"b@{mode}.test", mail()))
-        settled = w.settled(handles[-1], result="later")[0]
-        assert settled["class"] == "dns" and cause in settled["cause"], settled
+        # One answer of a failing server may be late, and be taken for silence.
+        told = lambda: [h for h in w.settled(handles[-1], result="later") if h["class"] == "dns" and cause in h["cause"]]
+        wait_for(told, what=lambda: f"{cause!r} to be told: {w.settled(handles[-1])}")
         w.logged(f"stage=settle.*result=later.*class=dns.*{mode}.test|{mode}.test.*class=dns")
     metrics = w.metrics()
     assert metrics["waypost_dns_timeouts_total"] >= 1 and metrics['waypost_settled_total{class="dns"}'] >= 2
