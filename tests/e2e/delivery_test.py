@@ -281,7 +281,7 @@ def unpacked(*packages):
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise LeftOut("apt-get is not here")
     for one in packages:
-        got = subprocess.run(["apt-get", "download", one], cwd=where, capture_output=True, text=True)
+        got = subprocess.run(["apt-get", "-o", "Acquire::Retries=5", "download", one], cwd=where, capture_output=True, text=True)
         if got.returncode != 0:
             raise LeftOut(f"{one} cannot be fetched")
     for file in where.glob("*.deb"):

@@ -304,9 +304,10 @@ class Waypost:
         self.process.wait()
 
     def reload(self):
-        before = self.log_text().count("reload")
+        over = lambda: len(re.findall("reloaded|reload refused", self.log_text()))
+        before = over()
         self.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: self.log_text().count("reload") > before, 10, "the reload to be logged")
+        wait_for(lambda: over() > before, 10, "the reload to be logged")
 
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
