@@ -4,6 +4,7 @@
 #include "relay/cli/password.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,32 +19,53 @@ static void on_signal(int signum) { interrupted = signum; }
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
 #define SIGNAL_COUNT (sizeof(signals) / sizeof(signals[0]))
 
-/* A signal ends the read, so that echo comes back before it takes effect. */
-static void catch_signals(struct sigaction before[SIGNAL_COUNT])
+struct handling { /* as it was */
+    struct sigaction actions[SIGNAL_COUNT];
+    sigset_t mask;
+};
+
+/* A signal ends the wait for input, so that echo comes back before it takes effect. It is let in
+ * nowhere else: one that came just before a read would not end that. */
+static void catch_signals(struct handling *before)
 {
     struct sigaction action = { .sa_handler = on_signal };
+    sigset_t ours;
 
     interrupted = 0;
     sigemptyset(&action.sa_mask);
+    sigemptyset(&ours);
     for (size_t i = 0; i < SIGNAL_COUNT; i++)
-        sigaction(signals[i], &action, &before[i]);
+        sigaddset(&ours, signals[i]);
+    sigprocmask(SIG_BLOCK, &ours, &before->mask);
+    for (size_t i = 0; i < SIGNAL_COUNT; i++)
+        sigaction(signals[i], &action, &before->actions[i]);
 }
 
-static void restore_signals(const struct sigaction before[SIGNAL_COUNT])
+static void restore_signals(const struct handling *before)
 {
     for (size_t i = 0; i < SIGNAL_COUNT; i++)
-        sigaction(signals[i], &before[i], NULL);
+        sigaction(signals[i], &before->actions[i], NULL);
+    sigprocmask(SIG_SETMASK, &before->mask, NULL);
+}
+
+/* One octet; `mask` while it is waited for, NULL: as it is. */
+static ssize_t read_one(char *out, const sigset_t *mask)
+{
+    struct pollfd input = { .fd = STDIN_FILENO, .events = POLLIN };
+
+    return ppoll(&input, 1, NULL, mask) < 0 ? -1 : read(STDIN_FILENO, out, 1);
 }
 
 /* One line, byte by byte: what follows it in a pipe is not ours. */
-static enum err read_line(char out[PASSWORD_MAX], size_t *out_len, struct fault *fault)
+static enum err read_line(const sigset_t *mask, char out[PASSWORD_MAX], size_t *out_len,
+                          struct fault *fault)
 {
     size_t len = 0;
     bool too_long = false;
     char c;
 
     for (;;) {
-        ssize_t n = read(STDIN_FILENO, &c, 1);
+        ssize_t n = read_one(&c, mask);
         if (n < 0 && errno == EINTR && !interrupted)
             continue;
         if (n < 0)
@@ -69,7 +91,7 @@ static enum err read_line(char out[PASSWORD_MAX], size_t *out_len, struct fault 
 static enum err ask(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
                     struct fault *fault)
 {
-    struct sigaction before[SIGNAL_COUNT];
+    struct handling before;
     struct termios usual, silent;
     enum err rc;
 
@@ -77,13 +99,14 @@ static enum err ask(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
         return fault_errno(fault, errno, "cannot talk to the terminal");
     silent = usual;
     silent.c_lflag &= ~(tcflag_t)ECHO;
-    catch_signals(before);
-    (void)fprintf(stderr, "%s: ", prompt);
+    catch_signals(&before);
+    /* Silent first: who answers as soon as he is asked is not shown, nor flushed away. */
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-    rc = read_line(out, out_len, fault);
+    (void)fprintf(stderr, "%s: ", prompt);
+    rc = read_line(&before.mask, out, out_len, fault);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &usual);
     (void)fputc('\n', stderr);
-    restore_signals(before);
+    restore_signals(&before);
     if (interrupted)
         (void)raise(interrupted);
     return interrupted ? fault_set(fault, ERR_CANCELLED, "no password given") : rc;
@@ -109,7 +132,7 @@ enum err password_read(const char *prompt, char out[PASSWORD_MAX], size_t *out_l
 {
     if (isatty(STDIN_FILENO))
         return ask(prompt, out, out_len, fault);
-    return read_line(out, out_len, fault);
+    return read_line(NULL, out, out_len, fault);
 }
 
 enum err password_choose(const char *prompt, char out[PASSWORD_MAX], size_t *out_len,
@@ -117,5 +140,5 @@ enum err password_choose(const char *prompt, char out[PASSWORD_MAX], size_t *out
 {
     if (isatty(STDIN_FILENO))
         return ask_twice(prompt, out, out_len, fault);
-    return read_line(out, out_len, fault);
+    return read_line(NULL, out, out_len, fault);
 }

@@ -20,7 +20,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import termios
 import threading
 import time
 import traceback
@@ -148,11 +147,6 @@ def wait_for(fact, timeout=15.0, what="it"):
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout * PATIENCE:.0f}s for {what() if callable(what) else what}")
         time.sleep(0.01)
-
-
-def wait_no_echo(terminal):
-    """Once what is typed is not shown: a prompt is written a little before that. The master's end."""
-    wait_for(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, what="the terminal not to echo")
 
 
 def folder(name):
