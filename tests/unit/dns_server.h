@@ -341,6 +341,8 @@ static inline bool bind_pair(struct dns_server_thread *server, unsigned i)
         *at = (struct endpoint){ .family = ENDPOINT_IPV6, .ip = { [15] = 1 } };
     socklen_t len = endpoint_to_sockaddr(at, &name);
     server->udp[i] = socket(name.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int room = 1 << 20; /* all that a resolver asks at a time, also when this thread has no turn */
+    setsockopt(server->udp[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     server->tcp[i] = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(server->udp[i], &name.any, len) == 0 &&
         getsockname(server->udp[i], &name.any, &len) == 0 &&
