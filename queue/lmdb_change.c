@@ -289,21 +289,36 @@ static void set_moving(struct lmdb *l, const struct store_change *change, bool i
     pthread_mutex_unlock(&l->lock);
 }
 
+static enum err find(struct lmdb *l, struct page *page, struct fault *fault)
+{
+    struct store_change *change = page->change;
+    bool is_wanted = true;
+    enum err rc = change->hop_count > 0 ? hops_compare(l, change, &is_wanted, fault) : ERR_OK;
+
+    if (rc || !is_wanted)
+        page->is_last = !rc;
+    else if (!msgid_is_nil(&change->filter.id))
+        find_one(l, page);
+    else if (change->kind == STORE_READDRESS && waiting_is_complete(l))
+        find_waiting(l, page);
+    else
+        rc = find_page(l, page, fault);
+    return rc;
+}
+
 static enum err change_some(struct lmdb *l, struct page *page, struct fault *fault)
 {
+    bool is_written = false;
     enum err rc = batch_begin(l, fault);
 
     if (rc)
         return rc;
-    if (!msgid_is_nil(&page->change->filter.id))
-        find_one(l, page);
-    else if (page->change->kind == STORE_READDRESS && waiting_is_complete(l))
-        find_waiting(l, page);
-    else
-        rc = find_page(l, page, fault);
+    rc = find(l, page, fault);
     for (page->at = 0; page->at < page->count && !rc; page->at++)
         rc = change_one(l, page, &page->ids[page->at], fault);
-    if (!rc && page->messages > 0)
+    if (!rc && page->is_last && page->change->hop_count > 0)
+        rc = hops_remember(l, page->change, &is_written, fault);
+    if (!rc && (page->messages > 0 || is_written))
         return batch_commit(l, fault);
     batch_abort(l);
     return rc;

@@ -417,6 +417,13 @@ void scan_again(struct lmdb *l);             /* from the first record on, as aft
 /* ---- lmdb_change.c ---- */
 void change_page(struct lmdb *l);
 
+/* ---- lmdb_hops.c: in the batch's transaction ---- */
+/* Has the change routes whose next hop is another now? Then its filter names them. */
+enum err hops_compare(struct lmdb *l, struct store_change *change, bool *out_changed,
+                      struct fault *fault);
+enum err hops_remember(struct lmdb *l, const struct store_change *change, bool *out_written,
+                       struct fault *fault); /* written: unless they were known */
+
 /* ---- lmdb_mend.c ---- */
 void lmdb_mend(struct lmdb *l, struct part *part, struct due_key key); /* any thread */
 

@@ -45,6 +45,7 @@ struct store_mem {
     struct mem_entry *first, *last;
     uint64_t queued, held;
     uint64_t routes; /* the name of those that everything was moved by */
+    struct buf hops; /* the next hops that were told last */
     store_ready_fn *ready;
     void *ready_arg;
 };

@@ -166,6 +166,11 @@ enum store_change_kind {
 struct store_address {
     struct str address, lane;
 };
+/* A next hop that a route has now; `print` is the same for as long as the hop is. */
+struct store_hop {
+    struct str route;
+    uint64_t print;
+};
 /* Applied in pages, other requests in between. An error may leave the first pages
  * changed; what was changed is counted. A corrupt record can be dropped by its id. */
 struct store_change {
@@ -180,6 +185,13 @@ struct store_change {
                         const struct recipient *recipient, struct arena *arena,
                         const struct store_address **out_addresses);
     void *arg;
+    /* RETRY of what waits for a next hop that is another than the store was told the last
+     * time, before a restart or after; of one that it was told nothing of, nothing. From then
+     * on it knows these and no others: written with the last of what is made due, never
+     * before. It sets filter.of_routes, to `changed`: the caller's, with room for hop_count. */
+    const struct store_hop *hops;
+    struct str *changed;
+    size_t hop_count;
     /* REROUTE of everything: a name for these routes. When all was moved by the same
      * before, and nothing by others since, nothing is read. 0: has no name. */
     uint64_t routes;

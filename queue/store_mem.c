@@ -266,6 +266,11 @@ static void mem_change(struct store *store, struct store_change *request)
     bool is_done = request->routes && request->routes == mem->routes && !request->routes_in_doubt;
     if (request->routes)
         mem->routes = request->routes;
+    if (request->hop_count > 0) {
+        is_done = !rules_hops_changed(request, buf_view(&mem->hops));
+        buf_clear(&mem->hops);
+        rules_hops_row(request, &mem->hops);
+    }
     for (struct mem_entry *entry = mem->first, *next; entry && !is_done; entry = next) {
         next = entry->next;
         request->examined++;
@@ -414,6 +419,7 @@ static void mem_close(struct store *store)
     }
     HASH_ITER (hh, mem->lanes, lane, next)
         mem_lane_free(mem, lane);
+    buf_clear(&mem->hops);
     pthread_mutex_destroy(&mem->lock);
     store_clear(store);
     free(mem);

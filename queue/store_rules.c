@@ -5,6 +5,8 @@
 
 #include "relay/mail/addr.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Where the part of a local part begins that differs from mail to mail:
@@ -212,6 +214,55 @@ bool rules_change(const struct store_change *change, const struct envelope *enve
         break; /* rules_readdress does it: there may be more recipients afterwards */
     }
     return false;
+}
+
+/* ---- next hops ---- */
+
+#define HOP_NAME ((size_t)17) /* a route's, with the blank behind it */
+#define HOP_ROW (HOP_NAME + 17)
+
+static void hop_row(const struct store_hop *hop, char out[HOP_ROW + 1])
+{
+    (void)snprintf(out, HOP_ROW + 1, "%016" PRIx64 " %016" PRIx64 "\n", str_hash(hop->route, 0),
+                   hop->print);
+}
+
+void rules_hops_row(const struct store_change *change, struct buf *out_row)
+{
+    char row[HOP_ROW + 1];
+
+    buf_init(out_row, change->hop_count * HOP_ROW);
+    for (size_t i = 0; i < change->hop_count; i++) {
+        hop_row(&change->hops[i], row);
+        buf_cstr(out_row, row);
+    }
+}
+
+/* Of two with one name it is enough that one is the same. */
+static bool is_changed(const struct store_hop *hop, struct str row)
+{
+    char now[HOP_ROW + 1];
+    bool is_known = false;
+
+    hop_row(hop, now);
+    for (; row.len >= HOP_ROW; row = str_from(row, HOP_ROW)) {
+        if (memcmp(row.at, now, HOP_ROW) == 0)
+            return false;
+        is_known = is_known || memcmp(row.at, now, HOP_NAME) == 0;
+    }
+    return is_known;
+}
+
+bool rules_hops_changed(struct store_change *change, struct str row)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < change->hop_count; i++)
+        if (is_changed(&change->hops[i], row))
+            change->changed[count++] = change->hops[i].route;
+    change->filter.of_routes = change->changed;
+    change->filter.of_route_count = count;
+    return count > 0;
 }
 
 /* Held for want of an address, not by an operator. */

@@ -6,6 +6,7 @@
 #define WAYPOST_QUEUE_STORE_RULES_H
 
 #include "queue/store.h"
+#include "relay/base/buf.h"
 
 /* Claims go round robin over this many groups of senders. */
 #define STORE_BUCKETS 16
@@ -36,6 +37,11 @@ bool rules_is_by_id(const struct store_filter *filter);
  * recipient then views (REROUTE); `leased`: it is being attempted now. */
 bool rules_change(const struct store_change *change, const struct envelope *envelope,
                   struct recipient *recipient, bool leased, int64_t now_s, char lane[LANE_MAX]);
+
+/* change->hops as the store keeps them, and a look at what it kept the last time (empty:
+ * nothing). True: some are others now, and the filter says their routes. */
+void rules_hops_row(const struct store_change *change, struct buf *out_row); /* buf_clear */
+bool rules_hops_changed(struct store_change *change, struct str row);
 
 /* Does a recipient wait for an address: held because the name led nowhere, not by an
  * operator? */

@@ -306,6 +306,88 @@ static void with_windows_written_out(void **state)
     die_everywhere(0, 0, 3);
 }
 
+/* ---- dying while mail for a next hop that changed is made due ---- */
+
+/* All that is due in the lane is put off; how many messages that were. */
+static size_t put_off(struct rig *rig, size_t max)
+{
+    struct claim *claims = rig_claim(rig, "smart/*", max), *claim = claims;
+    size_t count = rig_count(claims);
+    struct settlement *settlements = mem_alloc((count + 1) * sizeof(*settlements));
+    struct verdict later = { .state = RECIPIENT_QUEUED, .attempted = true, .due_at = NOW + 3600 };
+    struct store_settle settle = { .request = rig_request(rig),
+                                   .settlements = settlements,
+                                   .count = count };
+
+    for (size_t i = 0; i < count; i++, claim = claim->next)
+        settlements[i] =
+            (struct settlement){ .claim = claim, .verdicts = &later, .verdict_count = 1 };
+    store_settle(rig->store, &settle);
+    rig_wait(rig, &settle.request);
+    assert_int_equal(settle.request.err, ERR_OK);
+    rig_free_claims(claims);
+    free(settlements);
+    return count;
+}
+
+static bool die_telling(struct rig *rig, unsigned die_at, uint64_t hop)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        uint64_t due;
+        rig->tuning.die_at = die_at;
+        rig_open(rig);
+        (void)rig_tell_hops(rig, hop, 5, &due);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == DIED;
+}
+
+/* The next start makes due what was not yet, and when that was all, nothing. Returns how
+ * often some were due before it and some not. */
+static unsigned die_waking(size_t count, unsigned step)
+{
+    struct rig *rig = rig_plain(1, 30000);
+    unsigned point, parts = 0;
+    bool died = true;
+    uint64_t due;
+
+    rig_open(rig);
+    for (size_t i = 0; i < count; i++)
+        rig_put(rig, "a@here.test", "1@x.test smart/*");
+    assert_int_equal(rig_tell_hops(rig, 1, 5, &due), ERR_OK);
+    for (point = 1; died; point += step) {
+        size_t woken = put_off(rig, count);
+        if (woken != count)
+            fail_msg("point %u: %zu are due", point, woken);
+        store_close(&rig->store);
+        died = die_telling(rig, point, point + 1);
+        rig_open(rig);
+        assert_int_equal(rig_tell_hops(rig, point + 1, 5, &due), ERR_OK);
+        parts += due > 0 && due < count;
+    }
+    assert_int_equal(due, 0);
+    assert_int_equal(put_off(rig, count), count);
+    assert_true(point > 5);
+    rig_free(rig);
+    return parts;
+}
+
+static void while_waking(void **state)
+{
+    (void)state;
+    assert_int_equal(die_waking(3, 1), 0);
+}
+
+static void between_two_pages_that_wake(void **state)
+{
+    (void)state;
+    assert_true(die_waking(LMDB_PAGE_IDLE + 500, 397) > 0);
+}
+
 /* ---- dying while recovering ---------------------------------------------------------------- */
 
 static bool die_opening(struct rig *rig, unsigned die_at)
@@ -368,10 +450,9 @@ int main(void)
     if (access("/dev/shm", W_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(with_mail_in_windows),
-        cmocka_unit_test(with_all_mail_indexed),
-        cmocka_unit_test(with_windows_written_out),
-        cmocka_unit_test(while_recovering),
+        cmocka_unit_test(with_mail_in_windows),        cmocka_unit_test(with_all_mail_indexed),
+        cmocka_unit_test(with_windows_written_out),    cmocka_unit_test(while_waking),
+        cmocka_unit_test(between_two_pages_that_wake), cmocka_unit_test(while_recovering),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

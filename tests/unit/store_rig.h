@@ -302,6 +302,26 @@ static inline struct store_change rig_change(struct rig *rig, enum store_change_
     return change;
 }
 
+/* A next hop for "smart", none when 0, and one for "direct"; how many recipients are due
+ * for it that were not. */
+static inline enum err rig_tell_hops(struct rig *rig, uint64_t smart, uint64_t direct,
+                                     uint64_t *out_due)
+{
+    const struct store_hop hops[] = { { STR("direct"), direct }, { STR("smart"), smart } };
+    struct str changed[2];
+    struct store_change change = { .request = rig_request(rig),
+                                   .kind = STORE_RETRY,
+                                   .filter = { .state = RECIPIENT_QUEUED },
+                                   .hops = hops,
+                                   .changed = changed,
+                                   .hop_count = smart ? 2 : 1 };
+
+    store_change(rig->store, &change);
+    rig_wait(rig, &change.request);
+    *out_due = change.recipients;
+    return change.request.err;
+}
+
 static inline struct store_list rig_list(struct rig *rig, struct store_filter filter, size_t max,
                                          struct msgid after)
 {

@@ -422,6 +422,80 @@ static void retry_of_some_routes_leaves_the_others(struct rig *rig)
     rig_deliver(rig, "smart/*");
 }
 
+/* ---- next hops that are other ones now ---- */
+
+static void put_waiting(struct rig *rig)
+{
+    rig_put(rig, "a@here.test", "1@x.test smart/*,2@y.test direct/y.test");
+    rig_settle(rig, rig_claim(rig, "smart/*", 1), RECIPIENT_QUEUED, NOW + 3600);
+    rig_settle(rig, rig_claim(rig, "direct/y.test", 1), RECIPIENT_QUEUED, NOW + 3600);
+}
+
+static void expect_due(struct rig *rig, uint64_t smart, uint64_t direct, uint64_t want)
+{
+    uint64_t due;
+
+    assert_int_equal(rig_tell_hops(rig, smart, direct, &due), ERR_OK);
+    assert_int_equal(due, want);
+}
+
+static void a_next_hop_that_changed_makes_its_mail_due(struct rig *rig)
+{
+    put_waiting(rig);
+    expect_due(rig, 1, 5, 0); /* the store was told nothing before */
+    expect_due(rig, 1, 5, 0);
+    expect_due(rig, 2, 5, 1);
+    rig_settle(rig, rig_claim(rig, "smart/*", 1), RECIPIENT_QUEUED, NOW + 3600);
+    assert_null(rig_claim(rig, "direct/y.test", 1));
+    expect_due(rig, 2, 5, 0); /* once */
+    expect_due(rig, 1, 6, 2); /* back again, and the other one too */
+    rig_deliver(rig, "smart/*");
+    rig_deliver(rig, "direct/y.test");
+}
+
+static void a_next_hop_that_was_gone_is_as_one_never_told(struct rig *rig)
+{
+    put_waiting(rig);
+    expect_due(rig, 1, 5, 0);
+    expect_due(rig, 0, 5, 0);
+    expect_due(rig, 2, 5, 0);
+    expect_due(rig, 3, 5, 1);
+}
+
+static void next_hops_are_known_after_a_restart(struct rig *rig)
+{
+    put_waiting(rig);
+    if (!rig->is_lmdb)
+        return;
+    rig_reopen(rig);
+    expect_due(rig, 1, 5, 0); /* as of a store that an older waypost wrote */
+    rig_reopen(rig);
+    expect_due(rig, 1, 5, 0);
+    rig_reopen(rig);
+    expect_due(rig, 2, 5, 1);
+    rig_settle(rig, rig_claim(rig, "smart/*", 1), RECIPIENT_QUEUED, NOW + 3600);
+    rig_reopen(rig);
+    expect_due(rig, 2, 5, 0);
+}
+
+static void a_route_of_two_next_hops_is_another_when_both_are(struct rig *rig)
+{
+    struct store_hop hops[] = { { STR("direct"), 1 }, { STR("direct"), 2 } };
+    struct str changed[2];
+    struct store_change change = { .hops = hops, .changed = changed, .hop_count = 2 };
+    struct buf row;
+
+    (void)rig;
+    rules_hops_row(&change, &row);
+    assert_false(rules_hops_changed(&change, buf_view(&row)));
+    assert_false(rules_hops_changed(&change, str_head(buf_view(&row), row.len / 2 - 1)));
+    hops[0].print = 3;
+    assert_true(rules_hops_changed(&change, buf_view(&row)));
+    assert_int_equal(change.filter.of_route_count, 1);
+    assert_true(str_eq(change.filter.of_routes[0], STR("direct")));
+    buf_clear(&row);
+}
+
 /* ---- local names that led nowhere ---------------------------------------------------- */
 
 #define HELD 20 /* more than one slice of the record */
@@ -903,6 +977,10 @@ static void quota_refuses_and_recovers(struct rig *rig)
     X(dropping_one_recipient_keeps_the_others)                                                     \
     X(rerouted_mail_is_in_its_new_lane)                                                            \
     X(retry_of_some_routes_leaves_the_others)                                                      \
+    X(a_next_hop_that_changed_makes_its_mail_due)                                                  \
+    X(a_next_hop_that_was_gone_is_as_one_never_told)                                               \
+    X(next_hops_are_known_after_a_restart)                                                         \
+    X(a_route_of_two_next_hops_is_another_when_both_are)                                           \
     X(held_names_become_what_they_lead_to)                                                         \
     X(what_an_operator_holds_stays_held)                                                           \
     X(a_leased_one_is_held_after_its_settle)                                                       \

@@ -156,12 +156,35 @@ static void what_cannot_be_mended_is_told_again(void **state)
     rig_free(rig);
 }
 
+/* A start with a store that cannot write: what changed is found once it can. */
+static void a_next_hop_is_not_known_before_its_mail_is_due(void **state)
+{
+    struct msgid ids[3];
+    struct rig *rig = rig_of_three(ids);
+    uint64_t due;
+    (void)state;
+
+    for (int i = 0; i < 3; i++)
+        rig_settle(rig, rig_claim(rig, LANE, 1), RECIPIENT_QUEUED, NOW + 3600);
+    assert_int_equal(rig_tell_hops(rig, 1, 5, &due), ERR_OK);
+    rig_reopen(rig);
+    atomic_store(&writing_gives, EIO);
+    assert_int_equal(rig_tell_hops(rig, 1, 6, &due), ERR_IO);
+    atomic_store(&writing_gives, 0);
+    assert_int_equal(rig_tell_hops(rig, 1, 6, &due), ERR_OK);
+    assert_int_equal(due, 3);
+    assert_int_equal(rig_tell_hops(rig, 1, 6, &due), ERR_OK);
+    assert_int_equal(due, 0);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_that_cannot_be_read_keeps_no_others),
         cmocka_unit_test(an_entry_that_cannot_be_read_is_looked_at_again),
         cmocka_unit_test(what_cannot_be_mended_is_told_again),
+        cmocka_unit_test(a_next_hop_is_not_known_before_its_mail_is_due),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
