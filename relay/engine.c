@@ -421,7 +421,7 @@ static enum err run(struct engine *engine, struct fault *fault)
     engine_certificate_in_force(engine);
     engine_watch_wake(engine);
     engine_dropbox_start(engine);
-    chore_ask(&engine->move); /* the routes may have changed while we were not running */
+    engine_move_begin(engine);
     chore_ask(&engine->expand);
     engine_rest();
     loop_run(engine->loops[0].loop);
@@ -459,7 +459,6 @@ static void engine_clear(struct engine *engine)
 {
     await_letters(engine);
     engine_reload_free(engine);
-    engine_move_free(engine);
     if (engine->api)
         api_free(&engine->api);
     /* Loop 0 last: what is being gathered for the API goes from loop to loop and ends there. */

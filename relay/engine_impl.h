@@ -130,8 +130,6 @@ struct engine {
     struct chore move, wake, expand, forward;
     bool mail_to_move;  /* once all loops follow it */
     bool move_in_doubt; /* mail is where the rules in force would not have it */
-    char **wake_routes; /* whose mail is to be tried once; owned */
-    size_t wake_count;
 };
 
 /* engine_socket.c: binding, before privileges are given up */
@@ -187,11 +185,12 @@ void engine_reload_free(struct engine *engine); /* the one under way, if any */
 /* engine_move.c: what waits moves to the lanes that the rules in force give (engine->move),
  * and is tried where a next hop is reached another way than before (engine->wake) */
 extern const struct chore_kind engine_move_kind, engine_wake_kind;
+/* A start: both may have changed while we were not running. */
+void engine_move_begin(struct engine *engine);
 /* A reload: what there will be to do for mail that waits... */
 void engine_move_compare(struct engine *engine, const struct setup *before,
                          const struct setup *now);
 void engine_move_followed(struct engine *engine); /* ...once all loops follow it */
-void engine_move_free(struct engine *engine);
 /* From loop `own`: mail is due in a lane whose route is gone. */
 void engine_lane_lost(void *own);
 

@@ -3,8 +3,8 @@
  *
  * Which lane it waits in was chosen when it came. At the start and after a reload
  * that changed the rules it moves to the lanes that they give now, and is due
- * there. Where the rules are the same and a next hop is reached another way (its
- * host was mended, its password), what waits for it is tried once.
+ * there. Where a next hop is reached another way than when the store was told last
+ * (its host was mended, its password), what waits for it is tried once.
  *
  * A lane whose route is gone and that has mail all the same is found by the
  * scheduler: then all mail is looked at, whatever the store thinks was moved.
@@ -137,47 +137,29 @@ void engine_lane_lost(void *arg)
 
 struct waking {
     struct chore_run run;
-    char **names; /* of routes; owned */
-    struct str *routes;
-    size_t count;
+    struct setup *setup;
+    struct store_hop *hops;
+    struct str *changed;
 };
 
-static void wake_later(struct engine *engine, struct str route)
-{
-    for (size_t i = 0; i < engine->wake_count; i++)
-        if (str_eq(str_of(engine->wake_routes[i]), route))
-            return;
-    engine->wake_routes =
-        mem_realloc(engine->wake_routes, (engine->wake_count + 1) * sizeof(char *));
-    engine->wake_routes[engine->wake_count++] = str_dup(route);
-}
-
-static void forget_names(char **names, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
-}
-
+/* The store knows what they were, at the last reload or before a restart. */
 static struct chore_run *wake(struct engine *engine)
 {
-    struct waking *waking;
+    struct waking *waking = mem_alloc(sizeof(*waking));
+    const struct sched_settings *sched = &engine->setup->sched;
 
-    if (engine->wake_count == 0)
-        return NULL;
-    waking = mem_alloc(sizeof(*waking));
-    waking->names = engine->wake_routes;
-    waking->count = engine->wake_count;
-    engine->wake_routes = NULL;
-    engine->wake_count = 0;
-    waking->routes = mem_alloc(waking->count * sizeof(*waking->routes));
-    for (size_t i = 0; i < waking->count; i++)
-        waking->routes[i] = str_of(waking->names[i]);
+    waking->setup = setup_ref(engine->setup);
+    waking->hops = mem_alloc(sched->route_count * sizeof(*waking->hops));
+    waking->changed = mem_alloc(sched->route_count * sizeof(*waking->changed));
+    for (size_t i = 0; i < sched->route_count; i++)
+        waking->hops[i] = (struct store_hop){ .route = sched->routes[i].name,
+                                              .print = route_print(&sched->routes[i]) };
     waking->run.change = (struct store_change){
         .kind = STORE_RETRY,
-        .filter = { .state = RECIPIENT_QUEUED,
-                    .of_routes = waking->routes,
-                    .of_route_count = waking->count },
+        .filter = { .state = RECIPIENT_QUEUED },
+        .hops = waking->hops,
+        .changed = waking->changed,
+        .hop_count = sched->route_count,
     };
     return &waking->run;
 }
@@ -185,11 +167,15 @@ static struct chore_run *wake(struct engine *engine)
 static void woken(struct engine *engine, struct chore_run *run)
 {
     struct waking *waking = container_of(run, struct waking, run);
+    char text[120];
 
-    for (size_t i = 0; run->change.request.err && i < waking->count; i++)
-        wake_later(engine, waking->routes[i]);
-    forget_names(waking->names, waking->count);
-    free(waking->routes);
+    (void)snprintf(text, sizeof(text), "%" PRIu64 " messages for a next hop that changed are due",
+                   run->change.messages);
+    if (run->change.messages > 0)
+        engine_say(engine, STAGE_SERVICE, HOP_EVENT, str_of(text), STR_EMPTY);
+    setup_unref(&waking->setup);
+    free(waking->hops);
+    free(waking->changed);
     free(waking);
 }
 
@@ -200,18 +186,17 @@ const struct chore_kind engine_wake_kind = {
     .done = woken,
 };
 
-/* ---- a reload ---- */
+/* ---- a start, a reload ---- */
+
+void engine_move_begin(struct engine *engine)
+{
+    chore_ask(&engine->move);
+    chore_ask(&engine->wake);
+}
 
 void engine_move_compare(struct engine *engine, const struct setup *before, const struct setup *now)
 {
     engine->mail_to_move = rules_changed(before, now);
-    for (size_t i = 0; i < now->sched.route_count; i++) {
-        const struct route_settings *is = &now->sched.routes[i];
-        const struct route_settings *was = route_named(
-            before->sched.routes, before->sched.route_count, is->name, is->relay_count > 0);
-        if (was && !route_same(was, is))
-            wake_later(engine, is->name);
-    }
 }
 
 void engine_move_followed(struct engine *engine)
@@ -220,9 +205,4 @@ void engine_move_followed(struct engine *engine)
         chore_ask(&engine->move);
     engine->mail_to_move = false;
     chore_ask(&engine->wake);
-}
-
-void engine_move_free(struct engine *engine)
-{
-    forget_names(engine->wake_routes, engine->wake_count);
 }

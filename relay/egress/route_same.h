@@ -12,5 +12,9 @@ const struct route_settings *route_named(const struct route_settings *routes, si
 /* Are the hosts, and all that says how they are to be talked to, the same? A file of
  * trusted roots that was written anew is another one. */
 bool route_same(const struct route_settings *a, const struct route_settings *b);
+/* The same for routes that are the same, after a restart too: to be kept on disk. It
+ * tells too little of the password to find it. Another password may have the same
+ * print, one in 65536. */
+uint64_t route_print(const struct route_settings *route);
 
 #endif

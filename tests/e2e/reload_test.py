@@ -167,8 +167,18 @@ def moved(stack):
     assert "without a route" not in relay.log_text() and "could not be" not in relay.log_text(), relay.log_text()
 
 
-def waits_and_is_mended(stack, conf, mend):
-    """A message waits for hours for what the reload mends, and goes out with it; another route is left alone."""
+def restart(relay):
+    relay.stop()
+    relay.start()
+
+
+def crash(relay):
+    relay.kill()
+    relay.start()
+
+
+def waits_and_is_mended(stack, conf, mend, follow=Waypost.reload):
+    """A message waits for hours for what is mended, and goes out with the reload or restart; another route is left alone."""
     busy = Hop(stack, script={"mail": "451 4.3.0 not now"})
     relay = Waypost(stack, f'route "busy" {{ match = "busy.test" relay = "{busy.address}" tls = none }}\n{conf}', tls=False)
     left = relay.send("a@here.test", ["c@busy.test"], mail())
@@ -177,7 +187,7 @@ def waits_and_is_mended(stack, conf, mend):
         relay.settled(one, result="later")
     sessions = busy.sessions
     mend(relay)
-    relay.reload()
+    follow(relay)
     relay.settled(queue_id, result="delivered")
     wait_for(lambda: "smart/*" not in relay.cli("queue", "lanes").stdout, what="the lane to be empty")
     assert busy.sessions == sessions and len(relay.settled(left)) == 1, "the other route was tried again"
@@ -218,6 +228,66 @@ def mended_roots(stack):
     other, _ = openssl_cert(lib.folder("other"), "other.test")
     shutil.copy2(other, where / "roots")
     waits_and_is_mended(stack, route, lambda _: shutil.copyfile(cert[0], where / "roots"))
+
+
+@case("mail for a next hop that was down is tried at once after a restart that names another")
+def restarted_host(stack):
+    hop, dead = Hop(stack), f"127.0.0.1:{free_port()}"
+    relay = waits_and_is_mended(stack, f'route "smart" {{ relay = "{dead}" tls = none }}',
+                                lambda relay: rewrite(relay, (dead, hop.address)), restart)
+    assert len(hop.messages) == 1
+    relay.logged("1 messages for a next hop that changed are due")
+
+
+@case("mail that waits for a right password or certificate is tried at once after a restart, or kill -9, that finds it")
+def restarted_secrets(stack):
+    for follow in (restart, crash):
+        where = lib.folder("secrets")
+        cert, route = secured(stack, where)
+        shutil.copy2(cert[0], where / "roots")
+        (where / "password").write_text("wrong\n")
+        relay = waits_and_is_mended(stack, route, lambda _: (where / "password").write_text("right\n"), follow)
+        for file in relay.data.rglob("*"):
+            assert not file.is_file() or b"right" not in file.read_bytes(), f"the password is in {file}"
+        where = lib.folder("secrets")
+        cert, route = secured(stack, where)
+        other, _ = openssl_cert(lib.folder("other"), "other.test")
+        shutil.copy2(other, where / "roots")
+        waits_and_is_mended(stack, route, lambda _: shutil.copyfile(cert[0], where / "roots"), follow)
+
+
+@case("a restart or kill -9 that changes nothing of a next hop does not try it again")
+def restarted_alike(stack):
+    hop = Hop(stack, script={"mail": "451 4.3.0 not now"})
+    other = Hop(stack)
+    relay = Waypost(stack, f'route "smart" {{ match = "there.test" relay = "{hop.address}" tls = none }}\n' + to(other), tls=False)
+    queue_id = relay.send("a@here.test", ["b@there.test"], mail())
+    due = relay.settled(queue_id, result="later") and relay.queue()[0]["recipients"][0]["due"]
+    sessions = hop.sessions
+    for follow in (restart, crash, restart):
+        rewrite(relay, ("hostname = ", "# another line\nhostname = "))
+        follow(relay)
+        relay.settled(relay.send("a@here.test", ["c@else.test"], mail()), result="delivered")
+        assert relay.queue()[0]["recipients"][0]["due"] == due, relay.queue()
+    assert hop.sessions == sessions and "that changed" not in relay.log_text(), relay.log_text()
+
+
+@case("what a reload has woken, or refused, is not woken by the restart after it")
+def woken_once(stack):
+    hop, busy = Hop(stack), Hop(stack, script={"mail": "451 4.3.0 not now"})
+    dead = f"127.0.0.1:{free_port()}"
+    relay = Waypost(stack, f'route "smart" {{ relay = "{dead}" tls = none }}', tls=False)
+    queue_id = relay.send("a@here.test", ["b@there.test"], mail())
+    relay.settled(queue_id, result="later")
+    reload(relay, (dead, busy.address))
+    relay.settled(queue_id, 2)
+    restart(relay)
+    rewrite(relay, (busy.address, hop.address), ("hostname = ", "hostnam = "))
+    reload(relay)
+    assert len(relay.settled(queue_id)) == 2 and busy.sessions == 1, "it was tried again"
+    rewrite(relay, ("hostnam = ", "hostname = "))
+    crash(relay)
+    relay.settled(queue_id, result="delivered")
 
 
 @case("a next hop that a reload names is asked by one probe a loop, however much waits for it")

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "relay/egress/route_plan.h"
+#include "relay/egress/route_same.h"
 #include "virtual_loop.h"
 
 #include <stdio.h>
@@ -285,6 +286,97 @@ static void ten_addresses_an_attempt(void **state)
     route_plan_unref(&plan);
 }
 
+/* ---- is it the same route? ---- */
+
+static const struct str one_host[] = { { "smart.test", 10 } };
+static const struct str two_hosts[] = { { "smart.test", 10 }, { "second.test", 11 } };
+static const struct str glued[] = { { "smart.testsecond.test", 21 } };
+static const struct str accepted[] = { { "example.com", 11 } };
+static const struct endpoint address = { .family = ENDPOINT_IPV4, .ip = { 192, 0, 2, 1 } };
+static const struct endpoint scoped = { .family = ENDPOINT_IPV6, .ip = { 0xfe, 0x80 } };
+static const struct endpoint other_scope = { .family = ENDPOINT_IPV6,
+                                             .ip = { 0xfe, 0x80 },
+                                             .scope_id = 2 };
+
+#define SMART .name = { "smart", 5 }, .relay = one_host, .relay_count = 1
+#define LOGIN .port = 587, .username = { "me", 2 }, .password = { "right", 5 }
+
+static void what_makes_a_route_another_one(void **state)
+{
+    static const struct route_settings first = { SMART, LOGIN };
+    static const struct {
+        const char *name;
+        struct route_settings is;
+    } rows[] = {
+        { "other hosts", { .relay = two_hosts, .relay_count = 2, LOGIN } },
+        { "hosts glued together", { .relay = glued, .relay_count = 1, LOGIN } },
+        { "no hosts", { LOGIN } },
+        { "another port",
+          { SMART, .port = 25, .username = { "me", 2 }, .password = { "right", 5 } } },
+        { "another TLS mode", { SMART, LOGIN, .level = POLICY_VERIFIED } },
+        { "another user",
+          { SMART, .port = 587, .username = { "you", 3 }, .password = { "right", 5 } } },
+        { "another password",
+          { SMART, .port = 587, .username = { "me", 2 }, .password = { "wrong", 5 } } },
+        { "no password", { SMART, .port = 587, .username = { "me", 2 } } },
+        { "password and user glued", { SMART, .port = 587, .username = { "meright", 7 } } },
+        { "another CA file", { SMART, LOGIN, .roots = { "/ca 1.2 3", 9 } } },
+        { "a source address", { SMART, LOGIN, .source = &address, .source_count = 1 } },
+        { "a source of a link", { SMART, LOGIN, .source = &scoped, .source_count = 1 } },
+        { "a source of another link", { SMART, LOGIN, .source = &other_scope, .source_count = 1 } },
+        { "another sender", { SMART, LOGIN, .senders.sender = { "a@example.com", 13 } } },
+        { "further senders",
+          { SMART, LOGIN, .senders.accepted = accepted, .senders.accepted_count = 1 } },
+        { "the null sender", { SMART, LOGIN, .senders.null_ok = true } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (size_t j = 0; j < i; j++)
+            if (route_print(&rows[i].is) == route_print(&rows[j].is))
+                fail_msg("%s and %s have one print", rows[i].name, rows[j].name);
+        if (route_same(&rows[i].is, &first) || route_print(&rows[i].is) == route_print(&first))
+            fail_msg("%s is not noticed", rows[i].name);
+        if (!route_same(&rows[i].is, &rows[i].is))
+            fail_msg("%s is not itself", rows[i].name);
+    }
+}
+
+/* A print lies on disk and outlives the program that wrote it. */
+static void a_print_is_of_what_is_said_not_of_where_it_lies(void **state)
+{
+    const struct str hosts[] = { STR("smart.test") };
+    char password[] = "right";
+    const struct route_settings a = { SMART, LOGIN };
+    struct route_settings b = { SMART, LOGIN };
+
+    (void)state;
+    b.relay = hosts;
+    b.password = str_of(password);
+    assert_true(route_same(&a, &b));
+    assert_int_equal(route_print(&a), route_print(&b));
+    assert_int_equal(route_print(&a), UINT64_C(0x6aa9e916c06f6af9));
+}
+
+/* Whoever has it cannot tell the password from others. */
+static void of_a_password_the_print_has_two_octets(void **state)
+{
+    const struct route_settings a = { SMART, LOGIN };
+    struct route_settings b = { SMART, LOGIN };
+    char password[24] = "";
+    unsigned alike = 0;
+
+    (void)state;
+    b.password = str_of(password);
+    for (unsigned i = 0; i < 1000000; i++) {
+        (void)snprintf(password, sizeof(password), "guess %u", i);
+        b.password.len = strlen(password);
+        assert_int_equal(route_print(&a) >> 16, route_print(&b) >> 16);
+        alike += route_print(&a) == route_print(&b);
+    }
+    assert_in_range(alike, 5, 40); /* 15 are to be expected */
+}
+
 static int begin(void **state)
 {
     struct loop_options options = { .count = 1 };
@@ -311,6 +403,9 @@ int main(void)
         cmocka_unit_test(one_given_up_calls_nobody),
         cmocka_unit_test(equal_preferences_take_turns),
         cmocka_unit_test(ten_addresses_an_attempt),
+        cmocka_unit_test(what_makes_a_route_another_one),
+        cmocka_unit_test(a_print_is_of_what_is_said_not_of_where_it_lies),
+        cmocka_unit_test(of_a_password_the_print_has_two_octets),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
