@@ -393,6 +393,31 @@ for words, is_killed in (("there is room again", False), ("it was killed and sta
         assert len(new.messages) == 301 and "without a route" not in w.log_text(), len(new.messages)
 
 
+for words, is_killed in (("there is room", False), ("it is started again", True)):
+
+    @case(f"a full disk at the reload that mends a next hop: an alarm, and its mail is tried when {words}")
+    def _(stack, is_killed=is_killed):
+        dead, hop = f"127.0.0.1:{free_port()}", Hop(stack)
+        world = World()
+        w = Waypost(stack, f'route "all" {{ relay = "{dead}" tls = none }}', env=world.env, start=False)
+        w.env["FAULTS_UNDER"] = str(w.data)
+        w.start()
+        handle = w.send("a@here.test", "b@there.test", mail())
+        w.settled(handle, result="later")
+        world.set(errno=NO_SPACE)
+        w.conf.write_text(w.conf.read_text().replace(dead, hop.address))
+        w.reload()
+        w.logged(" alarm .*mail for a next hop that changed could not be made due")
+        if is_killed:
+            w.kill()
+        assert not hop.messages
+        world.set()
+        if is_killed:
+            w.start()
+        w.settled(handle, result="delivered")
+        assert len(hop.messages) == 1
+
+
 # ---- descriptors ----
 
 
