@@ -210,7 +210,8 @@ static struct part *leased_part(struct lmdb *l, const struct claim *claim)
     return part && part->state == PART_LEASED ? part : NULL;
 }
 
-/* Its record went bad while it was out: all that can be done is to ask no more for it. */
+/* Its record went bad while it was out: all that can be done is to ask no more for it, and
+ * to tell its sender what became of it. */
 static enum err settle_corrupt(struct lmdb *l, struct settling *s, const char *why,
                                struct fault *fault)
 {
@@ -234,13 +235,13 @@ static enum err settle_one(struct lmdb *l, const struct settlement *settlement, 
     enum err rc;
 
     rc = opened_get(l, id, &s.opened, fault);
-    bool is_there = rc == ERR_OK;
-    if (is_there) {
+    bool was_dropped = rc == ERR_NOT_FOUND;
+    if (!rc) {
         rc = merge_verdicts(l, &s, fault);
         opened_put(l, s.opened);
     } else if (rc == ERR_CORRUPT || rc == ERR_VERSION) {
         rc = settle_corrupt(l, &s, fault->text, fault);
-    } else if (rc == ERR_NOT_FOUND) {
+    } else if (was_dropped) {
         remove_dsns(settlement);
         rc = ERR_OK;
     }
@@ -250,7 +251,7 @@ static enum err settle_one(struct lmdb *l, const struct settlement *settlement, 
         batch_ended(l, s.part);
     else
         batch_changed(l, id);
-    for (size_t i = 0; is_there && i < settlement->dsn_count; i++)
+    for (size_t i = 0; !was_dropped && i < settlement->dsn_count; i++)
         add_dsn(l, settlement->dsns[i]);
     return ERR_OK;
 }

@@ -11,7 +11,9 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LANE "direct/there.test"
 #define TO "b@there.test " LANE
@@ -269,6 +271,20 @@ static void damage(struct rig *rig, const char *name, const struct msgid *id, si
     mdb_env_close(env);
 }
 
+/* With the store open: a process may open a queue once. */
+static void damage_beside(struct rig *rig, const char *name, const struct msgid *id, size_t at)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        damage(rig, name, id, at);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void wait_corrupt(struct rig *rig, size_t count)
 {
     for (int i = 0; i < 60000 && rig_health(rig).corrupt != count; i++)
@@ -311,6 +327,22 @@ static void a_corrupt_record_stops_nobody(void **state)
     rig_change(rig, STORE_DROP, (struct store_filter){ .id = bad });
     assert_int_equal(rig_health(rig).corrupt, 0);
     assert_int_equal(rig_health(rig).messages, 0);
+    rig_free(rig);
+}
+
+static void what_went_bad_while_it_was_out_is_reported_all_the_same(void **state)
+{
+    struct rig *rig = rig_lmdb();
+    (void)state;
+    struct msgid bad = rig_put(rig, "a@here.test", TO);
+    struct claim *claim = rig_claim(rig, LANE, 1);
+    damage_beside(rig, "msg", &bad, 30);
+    struct message *report = rig_message(rig, "", "a@here.test back");
+    assert_int_equal(rig_settle_dsn(rig, claim, RECIPIENT_FAILED, 0, report), ERR_OK);
+    message_unref(&report);
+    wait_corrupt(rig, 1);
+    assert_int_equal(rig_claim_at(rig, LANE, 5, NOW).next_due, 0);
+    rig_deliver(rig, "back");
     rig_free(rig);
 }
 
@@ -927,6 +959,7 @@ int main(void)
         cmocka_unit_test(a_refused_one_leaves_no_file),
         cmocka_unit_test(reports_on_a_dropped_one_leave_no_file),
         cmocka_unit_test(a_corrupt_record_stops_nobody),
+        cmocka_unit_test(what_went_bad_while_it_was_out_is_reported_all_the_same),
         cmocka_unit_test(what_an_unreadable_one_took_is_free_when_it_is_dropped),
         cmocka_unit_test(corrupt_content_is_held),
         cmocka_unit_test(a_newer_store_is_refused),
