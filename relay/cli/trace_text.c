@@ -134,7 +134,7 @@ static void put_who(struct buf *out, const struct hop *hop)
         { hop->side == HOP_IN ? "from " : "", hop->host },
         { "", hop->peer },
         { "to ", hop->recipient },
-        { "", hop->text },
+        { "", str_eq(hop->text, hop->host) ? STR_EMPTY : hop->text },
     };
     const char *gap = "  ";
 

@@ -108,6 +108,19 @@ static void timeline(void **state)
     free(text);
 }
 
+/* A smarthost's plan is the host itself. */
+static void a_host_is_named_once(void **state)
+{
+    struct hop hop = hop_at(1, 0, STAGE_ROUTE, RESULT_OK);
+    char *text;
+
+    (void)state;
+    hop.host = hop.text = STR("smtp.example.com");
+    text = render(&hop, 1, &show_plain);
+    assert_non_null(strstr(text, "route    ok         smtp.example.com\n"));
+    free(text);
+}
+
 static void newest_message_is_last(void **state)
 {
     struct hop hops[] = {
@@ -245,9 +258,13 @@ static void what_is_no_hop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(timeline),       cmocka_unit_test(newest_message_is_last),
-        cmocka_unit_test(fates),          cmocka_unit_test(nothing_foreign_reaches_the_terminal),
-        cmocka_unit_test(there_and_back), cmocka_unit_test(what_is_no_hop),
+        cmocka_unit_test(timeline),
+        cmocka_unit_test(a_host_is_named_once),
+        cmocka_unit_test(newest_message_is_last),
+        cmocka_unit_test(fates),
+        cmocka_unit_test(nothing_foreign_reaches_the_terminal),
+        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(what_is_no_hop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
