@@ -107,13 +107,13 @@ void batch_ended(struct lmdb *l, struct part *part)
     add_part(&batch->ended, &batch->ended_count, &batch->ended_cap, part);
 }
 
-void batch_changed(struct lmdb *l, const struct msgid *id)
+void batch_changed(struct lmdb *l, const struct msgid *id, const bool *recipients, size_t count)
 {
     struct batch *batch = &l->batch;
 
     batch->changed = batch_grow(batch->changed, batch->changed_count, &batch->changed_cap,
                                 sizeof(batch->changed[0]));
-    batch->changed[batch->changed_count++] = *id;
+    batch->changed[batch->changed_count++] = (struct changed){ *id, recipients, count };
 }
 
 void batch_file(struct lmdb *l, const struct record_content *content)
@@ -206,6 +206,7 @@ enum err batch_begin(struct lmdb *l, struct fault *fault)
     batch->state = l->state;
     batch->now_s = l->wall_us() / 1000000;
     batch->append = false;
+    batch->leased = 0;
     return ERR_OK;
 }
 
@@ -249,6 +250,19 @@ static void finish_spilled(struct lmdb *l, struct part *part)
     part_free(l, part);
 }
 
+/* From here on nobody claims the message as it was before. Who did so until now, also
+ * while the change was being written, attempts it. */
+static void apply_changed(struct lmdb *l, const struct changed *changed)
+{
+    const struct part *part = changed->recipients ? part_first(l, &changed->id) : NULL;
+
+    for (; part; part = part->next_same_id)
+        for (size_t i = 0; part->state == PART_LEASED && i < part->count; i++)
+            if (part->indexes[i] < changed->count)
+                l->batch.leased += changed->recipients[part->indexes[i]];
+    loaded_changed(l, &changed->id);
+}
+
 /* Parts first: the lanes hear of index entries when no part hides them any more. */
 static void apply_effects(struct lmdb *l)
 {
@@ -257,7 +271,7 @@ static void apply_effects(struct lmdb *l)
     for (size_t i = 0; i < batch->spilled_count; i++)
         finish_spilled(l, batch->spilled[i]);
     for (size_t i = 0; i < batch->changed_count; i++)
-        loaded_changed(l, &batch->changed[i]);
+        apply_changed(l, &batch->changed[i]);
     for (size_t i = 0; i < batch->ended_count; i++) {
         loaded_over(batch->ended[i]->kin->loaded, batch->ended[i]);
         part_free(l, batch->ended[i]);

@@ -164,7 +164,7 @@ static uint64_t readdress_recipients(struct lmdb *l, const struct store_change *
 }
 
 static uint64_t change_recipients(struct lmdb *l, struct page *page, struct envelope *envelope,
-                                  const bool *is_leased, bool *is_dirty)
+                                  const bool *is_leased, bool *is_changed, bool *is_dirty)
 {
     const struct store_change *change = page->change;
     uint64_t changed = 0;
@@ -178,7 +178,7 @@ static uint64_t change_recipients(struct lmdb *l, struct page *page, struct enve
             continue;
         r->lane = arena_str(&envelope->arena, r->lane);
         is_dirty[i / RECORD_SLICE] = true;
-        page->leased += is_leased[i];
+        is_changed[i] = true;
         changed++;
     }
     return changed;
@@ -222,19 +222,21 @@ static enum err change_loaded(struct lmdb *l, struct page *page, struct envelope
     size_t before_count;
     struct due_key *before = lmdb_due_keys(envelope, &l->batch.arena, &before_count);
     bool *is_dirty = arena_alloc(&l->batch.arena, slices_after(page->change, envelope));
-    bool *is_leased = leased_recipients(l, &envelope->id, envelope->recipient_count);
+    size_t count = envelope->recipient_count; /* there may be more afterwards */
+    bool *is_leased = leased_recipients(l, &envelope->id, count);
+    bool *is_changed = arena_alloc(&l->batch.arena, count + 1);
     enum err rc;
 
     uint64_t content_len = content->head_len + content->body_len;
     int64_t cost_before = (int64_t)rules_cost(envelope, content_len);
     batch_count(l, envelope, -1);
-    uint64_t changed = change_recipients(l, page, envelope, is_leased, is_dirty);
+    uint64_t changed = change_recipients(l, page, envelope, is_leased, is_changed, is_dirty);
     batch_count(l, envelope, 1);
     if (changed == 0)
         return ERR_OK; /* it stays where it is, in memory too */
     take_parts(l, &envelope->id, page->change->kind);
     batch_cost(l, envelope, (int64_t)rules_cost(envelope, content_len) - cost_before);
-    batch_changed(l, &envelope->id);
+    batch_changed(l, &envelope->id, is_changed, count);
     page->recipients += changed;
     page->messages++;
     page->is_changed[page->at] = true;
@@ -318,9 +320,12 @@ static enum err change_some(struct lmdb *l, struct page *page, struct fault *fau
         rc = change_one(l, page, &page->ids[page->at], fault);
     if (!rc && page->is_last && page->change->hop_count > 0)
         rc = hops_remember(l, page->change, &is_written, fault);
-    if (!rc && (page->messages > 0 || is_written))
-        return batch_commit(l, fault);
-    batch_abort(l);
+    if (rc || (page->messages == 0 && !is_written)) {
+        batch_abort(l);
+        return rc;
+    }
+    rc = batch_commit(l, fault);
+    page->leased = l->batch.leased;
     return rc;
 }
 

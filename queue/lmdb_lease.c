@@ -47,9 +47,14 @@ static size_t without(const struct part *part, uint32_t *indexes, size_t count)
     return kept;
 }
 
-/* Those that nobody else has, or had since the part was made. */
+/* Those that nobody else has, or had since the part was made. None, when somebody changed
+ * the message since: what was held or dropped is not claimed once that was answered. */
 size_t lease_ours(struct lmdb *l, struct part *mine, uint32_t *indexes, size_t count)
 {
+    if (mine->is_stale) {
+        index_add(l, mine->lane, mine->due_at); /* looked at again, at once */
+        return 0;
+    }
     size_t kept = without(mine, indexes, count);
 
     if (kept < count)

@@ -36,7 +36,7 @@ static enum err hold_all(struct lmdb *l, struct envelope *envelope,
         r->fix = STR("look at the disk's health; drop the message");
     }
     batch_count(l, envelope, 1);
-    batch_changed(l, &envelope->id);
+    batch_changed(l, &envelope->id, NULL, 0);
     for (size_t slice = 0; slice < record_slices(envelope) && !rc; slice++)
         rc = lmdb_put_slice(l, &l->batch, envelope, content, slice, 0, fault);
     return rc ? rc : apply_keys(l, envelope, keys, count, fault);

@@ -250,7 +250,7 @@ static enum err settle_one(struct lmdb *l, const struct settlement *settlement, 
     if (s.part)
         batch_ended(l, s.part);
     else
-        batch_changed(l, id);
+        batch_changed(l, id, NULL, 0);
     for (size_t i = 0; !was_dropped && i < settlement->dsn_count; i++)
         add_dsn(l, settlement->dsns[i]);
     return ERR_OK;

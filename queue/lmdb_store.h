@@ -128,6 +128,13 @@ struct effect { /* on a lane, once the transaction is durable */
     struct mailbox *near; /* of the last accept for it; NULL: none */
 };
 
+/* A message that was changed otherwise than by the end of a lease. */
+struct changed {
+    struct msgid id;
+    const bool *recipients; /* which of them, in the batch's arena; NULL: that is not asked */
+    size_t count;
+};
+
 struct batch {
     MDB_txn *txn;
     bool append; /* ids of the accepts are above every stored one */
@@ -146,8 +153,9 @@ struct batch {
     size_t spilled_count, spilled_cap;
     struct part **ended; /* leases that end, parts that were mended */
     size_t ended_count, ended_cap;
-    struct msgid *changed; /* messages, otherwise than by the end of a lease */
+    struct changed *changed;
     size_t changed_count, changed_cap;
+    uint64_t leased;     /* out: changed recipients that are being attempted nevertheless */
     struct body **files; /* side files to remove */
     size_t file_count, file_cap;
 };
@@ -385,7 +393,8 @@ void batch_due(struct lmdb *l, struct str lane, int64_t due_at);              /*
 void batch_touch(struct lmdb *l, struct str lane); /* tell it at the end */
 void batch_fresh(struct lmdb *l, struct part *part);
 void batch_ended(struct lmdb *l, struct part *part);
-void batch_changed(struct lmdb *l, const struct msgid *id);
+/* With the recipients: those that are leased when memory follows are counted. */
+void batch_changed(struct lmdb *l, const struct msgid *id, const bool *recipients, size_t count);
 void batch_file(struct lmdb *l, const struct record_content *content);
 /* The message's parts in memory get their index entries with this batch. */
 void batch_spill(struct lmdb *l, struct part *part);
