@@ -252,6 +252,9 @@ static enum err drop_unreadable(struct lmdb *l, struct page *page, const struct 
 
     if (rc)
         return rc;
+    /* What was read of it while that could be done is not sent any more. */
+    take_parts(l, id, page->change->kind);
+    batch_changed(l, id, NULL, 0);
     l->batch.state.messages--;
     page->messages++;
     page->is_changed[page->at] = true;

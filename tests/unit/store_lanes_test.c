@@ -311,6 +311,39 @@ static void what_was_moved_is_claimed_where_it_is(void **state)
     rig_free(rig);
 }
 
+/* The store is open: nobody else writes. */
+static void damage_record(struct rig *rig, const struct msgid *id)
+{
+    struct lmdb *l = lmdb_of(rig->store);
+    char bad[] = "bad";
+    MDB_val key = { MSGID_BYTES, (void *)(uintptr_t)id->bytes }, value = { sizeof(bad), bad };
+    MDB_txn *txn;
+
+    assert_int_equal(mdb_txn_begin(l->env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_put(txn, l->dbi_msg, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+}
+
+static void a_damaged_one_that_was_dropped_is_not_sent(void **state)
+{
+    struct msgid id;
+    struct rig *rig = rig_with(100, &id);
+    (void)state;
+    rig_reopen(rig); /* all in the index */
+    struct claim *out = keep_one_out(rig, 0);
+    damage_record(rig, &id);
+    assert_int_equal(rig_change(rig, STORE_DROP, (struct store_filter){ .id = id }).messages, 1);
+    nothing_in(rig, 1);
+    assert_int_equal(settle_lanes(rig, out, RECIPIENT_DELIVERED, 0), ERR_OK);
+    assert_int_equal(rig_health(rig).messages, 0);
+    rig_free(rig);
+    rig = rig_with(100, &id); /* all in windows */
+    damage_record(rig, &id);
+    assert_int_equal(rig_change(rig, STORE_DROP, (struct store_filter){ .id = id }).messages, 1);
+    nothing_in(rig, 1);
+    rig_free(rig);
+}
+
 /* What was settled in a batch that failed is not settled. */
 static void a_failed_commit_leaves_nothing_behind(void **state)
 {
@@ -370,6 +403,7 @@ int main(void)
         cmocka_unit_test(a_settlement_touches_its_own_lane),
         cmocka_unit_test(an_operators_change_is_seen_at_once),
         cmocka_unit_test(what_was_moved_is_claimed_where_it_is),
+        cmocka_unit_test(a_damaged_one_that_was_dropped_is_not_sent),
         cmocka_unit_test(a_failed_commit_leaves_nothing_behind),
         cmocka_unit_test(what_rests_is_let_go),
     };
