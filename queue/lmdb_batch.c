@@ -105,6 +105,8 @@ void batch_ended(struct lmdb *l, struct part *part)
     struct batch *batch = &l->batch;
 
     add_part(&batch->ended, &batch->ended_count, &batch->ended_cap, part);
+    /* Maybe the lane's last, and its recipients wait in another: then no count says so. */
+    batch_touch(l, str_make(part->lane->name, part->lane->name_len));
 }
 
 void batch_changed(struct lmdb *l, const struct msgid *id, const bool *recipients, size_t count)
@@ -359,8 +361,11 @@ void batch_abort(struct lmdb *l)
         mdb_txn_abort(batch->txn);
     opened_forget_all(l);
     pthread_mutex_lock(&l->lock);
-    for (size_t i = 0; i < batch->fresh_count; i++)
+    for (size_t i = 0; i < batch->fresh_count; i++) {
+        struct lane *lane = batch->fresh[i]->lane;
         part_free(l, batch->fresh[i]);
+        index_sweep(l, lane);
+    }
     pthread_mutex_unlock(&l->lock);
     reset(batch);
 }
