@@ -274,7 +274,7 @@ static struct claim *make_claim(struct cold *cold, struct candidate *c, struct m
     bool was_due = count > 0;
 
     pthread_mutex_lock(&l->lock);
-    loaded_offer(c->part, &loaded);
+    loaded_offer(l, c->part, &loaded);
     count = lease_ours(l, c->part, indexes, count);
     if (count > 0)
         cold_lease(c->part, indexes, count);
@@ -299,7 +299,7 @@ static struct claim *claim_loaded(struct cold *cold, struct candidate *c, int64_
     size_t count = 0;
 
     pthread_mutex_lock(&l->lock);
-    struct message *message = loaded_due(c->part, now_s, &indexes, &count);
+    struct message *message = loaded_due(l, c->part, now_s, &indexes, &count);
     if (message)
         count = lease_ours(l, c->part, indexes, count);
     if (count > 0) {

@@ -128,9 +128,7 @@ static struct kin *kin_get(struct lmdb *l, const struct msgid *id)
 
     if (kin && kin->first)
         return kin;
-    if (kin) {
-        loaded_wake(l, kin);
-    } else {
+    if (!kin) {
         kin = mem_alloc(sizeof(*kin));
         kin->id = *id;
         HASH_ADD(hh, l->kins, id, sizeof(kin->id), kin);
@@ -161,7 +159,6 @@ struct part *part_new(struct lmdb *l, const struct msgid *id, struct lane *lane,
 void kin_free(struct lmdb *l, struct kin *kin)
 {
     HASH_DELETE(hh, l->kins, kin);
-    loaded_free(&kin->loaded);
     free(kin);
 }
 

@@ -167,7 +167,7 @@ static void recover(struct lmdb *l)
 uint64_t pages_wait_ms(struct lmdb *l)
 {
     pthread_mutex_lock(&l->lock);
-    bool has_some = l->oldest || l->resting || l->opened;
+    bool has_some = l->oldest || l->sharing || l->opened;
     pthread_mutex_unlock(&l->lock);
     uint64_t wait_ms = has_some ? tick_ms(l) : UINT64_MAX;
     if (l->is_recovering && wait_ms > RECOVER_RETRY_MS)

@@ -49,7 +49,7 @@ struct kin {
     struct part *first;
     struct part *readers;    /* those that are READING */
     struct loaded *loaded;   /* what one of them read; NULL: nothing */
-    struct kin *prev, *next; /* resting: it has no part */
+    struct kin *prev, *next; /* with `loaded`: in order of last use */
     bool was_moved;          /* a part may have recipients that belong to another lane now */
     UT_hash_handle hh;
 };
@@ -247,8 +247,8 @@ struct lmdb {
     pthread_mutex_t lock;
     struct lane *lanes;           /* [l] */
     struct kin *kins;             /* [l] by id */
-    struct kin *resting;          /* [l] the first rests longest */
-    size_t resting_bytes;         /* [l] */
+    struct kin *sharing;          /* [l] those with `loaded`; the last was used last */
+    size_t sharing_bytes;         /* [l] */
     struct part *parts;           /* [l] by id and lane */
     bool is_moving;               /* [l] lanes of recipients are being changed */
     struct part *oldest, *newest; /* [l] not indexed, in order of acceptance */

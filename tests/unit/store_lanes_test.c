@@ -372,6 +372,41 @@ static void a_failed_commit_leaves_nothing_behind(void **state)
     rig_free(rig);
 }
 
+/* Each out in one of its lanes, so that all that was read may serve another. */
+static void what_is_shared_is_bounded(void **state)
+{
+    enum { MAILS = 160, BODY = 200 * 1024, MOST = 16 << 20 };
+    struct rig *rig = rig_new(true);
+    char to[20 * 48] = "", *body = mem_alloc(BODY);
+    struct claim *all[MAILS];
+    size_t kept = 0;
+    (void)state;
+
+    rig_many(to, sizeof(to), 10, "@d.test direct/d.test");
+    rig_many(to, sizeof(to), 10, "@e.test direct/e.test");
+    rig_open(rig);
+    for (size_t i = 0; i < MAILS; i++) {
+        struct message *message = rig_message(rig, "list@here.test", to);
+        body_unref(&message->body);
+        message->body = body_of_bytes(str_make(body, BODY));
+        assert_int_equal(rig_accept(rig, message), ERR_OK);
+        message_unref(&message);
+    }
+    free(body);
+    rig_reopen(rig);
+    for (size_t i = 0; i < MAILS; i++) {
+        all[i] = rig_claim(rig, "direct/d.test", 1);
+        assert_non_null(all[i]);
+    }
+    for (size_t i = 0; i < MAILS; i++) {
+        message_drop_content(all[i]->message); /* nobody needs it any more, but the store */
+        kept += all[i]->message->head ? BODY : 0;
+        rig_settle(rig, all[i], RECIPIENT_DELIVERED, 0);
+    }
+    assert_in_range(kept, 1, MOST);
+    rig_free(rig);
+}
+
 /* What is kept is let go when it rests. */
 static void what_rests_is_let_go(void **state)
 {
@@ -388,7 +423,7 @@ static void what_rests_is_let_go(void **state)
     for (int i = 0; i < 20000 && !is_free; i++) {
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
         pthread_mutex_lock(&l->lock);
-        is_free = !l->resting && !l->kins;
+        is_free = !l->sharing && !l->kins;
         pthread_mutex_unlock(&l->lock);
     }
     assert_true(is_free);
@@ -405,6 +440,7 @@ int main(void)
         cmocka_unit_test(what_was_moved_is_claimed_where_it_is),
         cmocka_unit_test(a_damaged_one_that_was_dropped_is_not_sent),
         cmocka_unit_test(a_failed_commit_leaves_nothing_behind),
+        cmocka_unit_test(what_is_shared_is_bounded),
         cmocka_unit_test(what_rests_is_let_go),
     };
 
