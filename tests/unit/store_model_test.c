@@ -71,7 +71,9 @@ int __wrap_mdb_txn_commit(MDB_txn *txn)
 /* ---- the account ------------------------------------------------------------------------ */
 
 struct who {
+    unsigned number; /* of its address */
     unsigned lane;
+    bool waits;                 /* for an address, while it is held and was not tried */
     enum recipient_state state; /* FAILED: dropped */
     int64_t due_at;             /* not before */
     uint32_t attempts;
@@ -83,6 +85,7 @@ struct mail {
     struct msgid id;
     struct who *who;
     size_t count;
+    size_t added; /* by a change that was asked for */
     bool is_there;
     bool is_changing;
     bool is_blurred;      /* a settlement and a change met: their order is not known */
@@ -180,7 +183,7 @@ static void ask_accept(void)
     op->message = rig_message(m.rig, any(2) ? "a@here.test" : "b@other.test", "");
     envelope = &op->message->envelope;
     *mail = (struct mail){ .id = envelope->id, .count = 3 + any(any(3) ? 30 : LANES) };
-    mail->who = mem_alloc(mail->count * sizeof(*mail->who));
+    mail->who = mem_alloc(2 * mail->count * sizeof(*mail->who));
     for (size_t i = 0; i < mail->count; i++) {
         unsigned lane = (first + (unsigned)(i - (any(5) == 0 && i))) % LANES;
         char text[32];
@@ -188,8 +191,14 @@ static void ask_accept(void)
         struct recipient *r = envelope_add(envelope, str_of(text));
         r->lane = arena_str(&envelope->arena, str_of(lane_name(text, lane)));
         r->due_at = rig_wall_s;
-        mail->who[i] =
-            (struct who){ .lane = lane, .state = RECIPIENT_QUEUED, .due_at = rig_wall_s };
+        bool waits = any(12) == 0;
+        r->state = waits ? RECIPIENT_HELD : RECIPIENT_QUEUED;
+        r->stage = waits ? STAGE_EXPAND : STAGE_SERVICE;
+        mail->who[i] = (struct who){ .number = (unsigned)i,
+                                     .lane = lane,
+                                     .state = r->state,
+                                     .waits = waits,
+                                     .due_at = rig_wall_s };
     }
     m.mail_count++;
     op->accept.message = op->message;
@@ -271,6 +280,16 @@ static void ask_settle(struct claim *claim, bool for_good)
     store_settle(m.rig->store, &op->settle);
 }
 
+static void ask_settle_some(void)
+{
+    struct claim *claim = take_held();
+
+    if (mail_of(&claim->message->envelope.id)->added > 0)
+        m.held[m.held_count++] = claim; /* who was tried waits no more */
+    else
+        ask_settle(claim, false);
+}
+
 /* A third of the recipients change to the twin of their lane, and back. */
 static void to_twin(void *arg, const struct envelope *envelope, const struct recipient *recipient,
                     char out_lane[LANE_MAX])
@@ -284,6 +303,44 @@ static void to_twin(void *arg, const struct envelope *envelope, const struct rec
     snprintf(out_lane, LANE_MAX, "direct/d%u", lane);
 }
 
+/* A name leads to two addresses, in the twin of its lane. */
+static size_t to_two(void *arg, const struct envelope *envelope, const struct recipient *recipient,
+                     struct arena *arena, const struct store_address **out_addresses)
+{
+    struct store_address *to = arena_alloc(arena, 2 * sizeof(*to));
+    unsigned lane = (unsigned)strtoul(recipient->lane.at + strlen("direct/d"), NULL, 10) ^ MOVED;
+    unsigned number = (unsigned)strtoul(recipient->address.at, NULL, 10);
+
+    (void)arg;
+    (void)envelope;
+    for (size_t i = 0; i < 2; i++) {
+        to[i].address = str_of(arena_printf(arena, "%u.%zu@there.test", number, i));
+        to[i].lane = str_of(arena_printf(arena, "direct/d%u", lane));
+    }
+    *out_addresses = to;
+    return 2;
+}
+
+static bool waits(const struct who *who)
+{
+    return who->waits && who->state == RECIPIENT_HELD && who->attempts == 0;
+}
+
+/* They may be claimed before that is answered. */
+static void expect_two(struct mail *mail)
+{
+    size_t count = mail->count;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!waits(&mail->who[i]))
+            continue;
+        mail->who[mail->count++] = (struct who){ .number = mail->who[i].number,
+                                                 .lane = mail->who[i].lane ^ MOVED,
+                                                 .state = RECIPIENT_HELD };
+        mail->added++;
+    }
+}
+
 static void ask_change(struct mail *mail, enum store_change_kind kind)
 {
     struct op *op = op_new(mail);
@@ -292,6 +349,9 @@ static void ask_change(struct mail *mail, enum store_change_kind kind)
     op->change.kind = kind;
     op->change.filter = (struct store_filter){ .id = mail->id, .any_state = true };
     op->change.reroute = to_twin;
+    op->change.readdress = to_two;
+    if (kind == STORE_READDRESS)
+        expect_two(mail);
     op->change.arg = op;
     mail->changes++;
     mail->is_changing = true;
@@ -301,13 +361,17 @@ static void ask_change(struct mail *mail, enum store_change_kind kind)
 
 static void ask_some_change(void)
 {
-    static const enum store_change_kind kinds[] = { STORE_HOLD,    STORE_RELEASE, STORE_RELEASE,
-                                                    STORE_REROUTE, STORE_REROUTE, STORE_RETRY,
+    static const enum store_change_kind kinds[] = { STORE_HOLD,    STORE_RELEASE,   STORE_RELEASE,
+                                                    STORE_REROUTE, STORE_READDRESS, STORE_RETRY,
                                                     STORE_DROP };
     struct mail *mail = some_mail();
 
-    if (mail && mail->is_there && !mail->is_changing && mail->late_claims == 0)
-        ask_change(mail, kinds[any(any(4) ? 6 : 7)]);
+    enum store_change_kind kind = kinds[any(any(4) ? 6 : 7)];
+
+    if (!mail || !mail->is_there || mail->is_changing || mail->late_claims > 0)
+        return;
+    if (kind != STORE_READDRESS || mail->settling == 0) /* who was tried waits no more */
+        ask_change(mail, kind);
 }
 
 /* ---- what is answered ------------------------------------------------------------------- */
@@ -381,6 +445,7 @@ static void answer_settle(struct op *op)
             fits(!who->is_leased);
             who->state = RECIPIENT_DELIVERED;
         } else if (is_open(who)) {
+            who->waits = false;
             who->due_at = met || who->is_retried ? 0 : verdict->due_at;
         }
     }
@@ -391,7 +456,7 @@ static void answer_settle(struct op *op)
     free(op->verdicts);
 }
 
-static bool change_who(const struct op *op, struct who *who, size_t index)
+static bool change_who(const struct op *op, struct who *who)
 {
     switch (op->change.kind) {
     case STORE_HOLD:
@@ -408,12 +473,18 @@ static bool change_who(const struct op *op, struct who *who, size_t index)
         who->state = RECIPIENT_FAILED;
         return true;
     case STORE_REROUTE:
-        if ((int)(index % 3) != op->twin)
+        if ((int)(who->number % 3) != op->twin)
             return false;
         who->lane ^= MOVED;
         break;
     case STORE_RETRY:
+        break;
     case STORE_READDRESS:
+        if (!waits(who))
+            return false;
+        who->state = RECIPIENT_QUEUED;
+        who->waits = false;
+        who->lane ^= MOVED;
         break;
     }
     who->due_at = 0;
@@ -426,16 +497,21 @@ static void answer_change(struct op *op)
     uint64_t changed = 0;
 
     mail->is_changing = false;
+    size_t before = mail->count -= mail->added;
     mail->answered_at = ++m.turn;
     for (size_t i = 0; op->change.kind == STORE_RETRY && i < mail->count; i++)
         mail->who[i].is_retried |= mail->who[i].is_leased; /* also when its commit failed */
-    if (op->request.err)                                   /* nothing was changed */
+    if (op->request.err) {                                 /* nothing was changed */
+        mail->added = 0;
         return;
+    }
     mail->seen_leased = 0;
+    for (; mail->added > 0; mail->added--)
+        mail->who[mail->count++].state = RECIPIENT_QUEUED;
     mail->told_leased = op->change.leased;
-    for (size_t i = 0; i < mail->count; i++) {
+    for (size_t i = 0; i < before; i++) {
         struct who *who = &mail->who[i];
-        who->is_counted = is_open(who) && change_who(op, who, i);
+        who->is_counted = is_open(who) && change_who(op, who);
         mail->seen_leased += who->is_counted && who->is_leased;
         changed += who->is_counted;
     }
@@ -500,7 +576,7 @@ static void step(void)
     else if (what < 50)
         ask_claim();
     else if (what < 85 && m.held_count > 0)
-        ask_settle(take_held(), false);
+        ask_settle_some();
     else if (what < 90 && m.held_count > 0)
         give_back(take_held());
     else if (what < 96)
