@@ -18,6 +18,9 @@
  * lease. A part that waits in another lane's window counts as a lease: until memory
  * follows the commit that moved the recipient it can be claimed as it was before.
  *
+ * When an operator changed the message after our part was made, nothing is leased: the
+ * snapshot may be the one from before, and it was answered maybe that all is held.
+ *
  * What stays behind is not forgotten: the lane looks again when that lease or window
  * part goes, at once when the lease is over already.
  */

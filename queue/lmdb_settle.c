@@ -206,8 +206,9 @@ static struct part *leased_part(struct lmdb *l, const struct claim *claim)
     pthread_mutex_lock(&l->lock);
     struct lane *lane = index_lane(l, str_of(claim->lane), false);
     struct part *part = lane ? part_find(l, &claim->message->envelope.id, lane) : NULL;
+    bool is_leased = part && part->state == PART_LEASED; /* else another claim may free it */
     pthread_mutex_unlock(&l->lock);
-    return part && part->state == PART_LEASED ? part : NULL;
+    return is_leased ? part : NULL;
 }
 
 /* Its record went bad while it was out: all that can be done is to ask no more for it, and

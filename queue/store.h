@@ -15,7 +15,9 @@
  * leaves the lease: settle again, or unclaim. While a message is leased an
  * operator may hold, drop or reroute it: the record changes at once, and the
  * verdict is merged into it (delivered and failed win over hold; a message that
- * was dropped meanwhile takes its verdict and its DSN with it).
+ * was dropped meanwhile takes its verdict and its DSN with it). Once that is
+ * answered nobody claims the recipients as they were before; who has them by then
+ * is counted in its `leased`.
  *
  * A refused accept's side file is removed by the store, unless the refusal was
  * ERR_EXISTS.
