@@ -351,7 +351,7 @@ def _(stack):
         w.send("a@here.test", "b@there.test", mail(subject=f"n{i}"))
     wait_for(arrived.is_set, what="a delivery that runs")
     w.process.send_signal(signal.SIGTERM)
-    w.logged("stopping")
+    wait_for(lambda: not is_listening(w.port), what="every loop to know that it ends")
     is_stopping.set()
     assert w.process.wait(30 * PATIENCE) == 0 and w.stop() == 0
     assert len(hop.messages) == 1, "the one that ran is finished"

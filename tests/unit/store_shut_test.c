@@ -7,7 +7,9 @@
  */
 #include "store_rig.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 
 #define LANE "direct/there.test"
 #define TO "b@there.test " LANE
@@ -18,6 +20,44 @@ struct lock_file {
     ssize_t len;
 };
 
+/* How often the store's threads have gone to sleep. UINT64_MAX: one does not. */
+static uint64_t sleeps(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    uint64_t sum = 0;
+
+    for (struct dirent *task; (task = readdir(tasks));) {
+        char path[300], line[200], state = 'S';
+        unsigned long long count = 0;
+        snprintf(path, sizeof(path), "/proc/self/task/%s/status", task->d_name);
+        bool is_other = atoi(task->d_name) != 0 && atoi(task->d_name) != getpid();
+        FILE *status = is_other ? fopen(path, "re") : NULL;
+        while (status && fgets(line, sizeof(line), status))
+            if (sscanf(line, "State: %c", &state) == 0)
+                (void)sscanf(line, "voluntary_ctxt_switches: %llu", &count);
+        if (status)
+            fclose(status);
+        sum = state == 'S' && sum != UINT64_MAX ? sum + count : UINT64_MAX;
+    }
+    closedir(tasks);
+    return sum;
+}
+
+/* What it does after an answer (looking for dead readers, say) is over: a file that is cut
+ * within a transaction is the end. */
+static void wait_for_rest(void)
+{
+    uint64_t before = UINT64_MAX;
+
+    for (int same = 0, i = 0; same < 5; i++) {
+        uint64_t now = sleeps();
+        same = now != UINT64_MAX && now == before ? same + 1 : 0;
+        before = now;
+        assert_in_range(i, 0, 5000);
+        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+    }
+}
+
 static void lock_cut(const struct rig *rig, struct lock_file *file)
 {
     char path[512];
@@ -25,6 +65,7 @@ static void lock_cut(const struct rig *rig, struct lock_file *file)
     snprintf(path, sizeof(path), "%s/db/lock.mdb", rig->folder);
     file->fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(file->fd >= 0);
+    wait_for_rest();
     file->len = pread(file->fd, file->bytes, sizeof(file->bytes), 0);
     assert_in_range(file->len, 4096, sizeof(file->bytes) - 1);
     assert_int_equal(ftruncate(file->fd, 0), 0);
