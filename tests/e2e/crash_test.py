@@ -354,6 +354,7 @@ def _(stack):
     wait_for(lambda: not is_listening(w.port), what="every loop to know that it ends")
     is_stopping.set()
     assert w.process.wait(30 * PATIENCE) == 0 and w.stop() == 0
+    hop.wait(1)  # it notes what it took after it has said so
     assert len(hop.messages) == 1, "the one that ran is finished"
     hop.script.clear()
     w.start()
