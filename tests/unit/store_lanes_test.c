@@ -92,15 +92,7 @@ static enum err settle_lanes(struct rig *rig, struct claim *claims, enum recipie
 
     for (struct claim *claim = claims; claim; claim = claim->next) {
         struct verdict *verdict = &verdicts[settle.count];
-        *verdict = (struct verdict){ .index = claim->indexes[0],
-                                     .state = state,
-                                     .attempted = true,
-                                     .due_at = due_at,
-                                     .stage = STAGE_RCPT,
-                                     .kind = CLASS_SOFT,
-                                     .status = STR("4.2.2"),
-                                     .host = STR("mx.there.test"),
-                                     .said = STR("452 4.2.2 mailbox full") };
+        *verdict = rig_verdict(claim->indexes[0], state, due_at);
         settlements[settle.count++] =
             (struct settlement){ .claim = claim, .verdicts = verdict, .verdict_count = 1 };
     }

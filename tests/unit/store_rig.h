@@ -227,6 +227,19 @@ static inline void rig_free_claims(struct claim *claims)
     }
 }
 
+static inline struct verdict rig_verdict(uint32_t index, enum recipient_state state, int64_t due_at)
+{
+    return (struct verdict){ .index = index,
+                             .state = state,
+                             .attempted = true,
+                             .due_at = due_at,
+                             .stage = STAGE_RCPT,
+                             .kind = CLASS_SOFT,
+                             .status = STR("4.2.2"),
+                             .host = STR("mx.there.test"),
+                             .said = STR("452 4.2.2 mailbox full") };
+}
+
 /* All recipients of the claim alike; frees the claim. */
 static inline enum err rig_settle_dsns(struct rig *rig, struct claim *claim,
                                        enum recipient_state state, int64_t due_at,
@@ -245,15 +258,7 @@ static inline enum err rig_settle_dsns(struct rig *rig, struct claim *claim,
                                    .count = 1 };
 
     for (size_t i = 0; i < claim->count; i++)
-        verdicts[i] = (struct verdict){ .index = claim->indexes[i],
-                                        .state = state,
-                                        .attempted = true,
-                                        .due_at = due_at,
-                                        .stage = STAGE_RCPT,
-                                        .kind = CLASS_SOFT,
-                                        .status = STR("4.2.2"),
-                                        .host = STR("mx.there.test"),
-                                        .said = STR("452 4.2.2 mailbox full") };
+        verdicts[i] = rig_verdict(claim->indexes[i], state, due_at);
     store_settle(rig->store, &settle);
     rig_wait(rig, &settle.request);
     free(verdicts);

@@ -96,15 +96,23 @@ static enum err list(struct rig *rig)
     return list.request.err;
 }
 
-static void it_answers_with_errors_and_goes_on(void **state)
+/* One message in it, and its lock file cut. */
+static struct rig *cut_rig(struct lock_file *file)
 {
     struct rig *rig = rig_new(true);
-    struct lock_file file;
-    (void)state;
 
     rig_open(rig);
     assert_int_equal(put(rig), ERR_OK);
-    lock_cut(rig, &file);
+    lock_cut(rig, file);
+    return rig;
+}
+
+static void it_answers_with_errors_and_goes_on(void **state)
+{
+    struct lock_file file;
+    struct rig *rig = cut_rig(&file);
+    (void)state;
+
     assert_int_equal(put(rig), ERR_IO);
     assert_int_equal(rig_health(rig).state, STORE_BROKEN);
     assert_int_equal(list(rig), ERR_IO);
@@ -121,13 +129,10 @@ static void it_answers_with_errors_and_goes_on(void **state)
 
 static void it_can_be_closed(void **state)
 {
-    struct rig *rig = rig_new(true);
     struct lock_file file;
+    struct rig *rig = cut_rig(&file);
     (void)state;
 
-    rig_open(rig);
-    assert_int_equal(put(rig), ERR_OK);
-    lock_cut(rig, &file);
     store_close(&rig->store);
     close(file.fd);
     rig_open(rig);
