@@ -11,7 +11,6 @@ struct retired {
 };
 
 #define RETIRE_LOOK_MS 5000
-#define SENDMAIL_RECIPIENTS_MAX 50000
 
 static void expand_held(struct engine_loop *first, void *arg)
 {
@@ -58,7 +57,7 @@ static bool is_for_sendmail(const struct conf_listen *listen)
 static void fit_sendmail(struct service *service)
 {
     service->limits.bare_addresses = true;
-    service->limits.recipients_max = SENDMAIL_RECIPIENTS_MAX;
+    service->limits.recipients_max = ENVELOPE_SENDMAIL_MAX;
 }
 
 static struct service *service_new(struct engine_loop *own, const struct setup *setup,

@@ -42,7 +42,6 @@
 #define PIECE ((size_t)64 * 1024)
 #define MIB ((uint64_t)1 << 20)
 #define RESERVE_MAX (256 * MIB)
-#define RECIPIENTS_MAX 50000 /* of a file: the relay puts one with more aside */
 
 struct sendmail_drop {
     int fd;
@@ -250,9 +249,9 @@ enum err sendmail_drop(const struct sendmail_wish *wish, const struct conf *conf
     struct buf lines;
     enum err rc;
 
-    if (message->recipient_count > RECIPIENTS_MAX)
+    if (message->recipient_count > ENVELOPE_SENDMAIL_MAX)
         return fault_set(fault, ERR_LIMIT, "the drop folder takes %d recipients, not %zu",
-                         RECIPIENTS_MAX, message->recipient_count);
+                         ENVELOPE_SENDMAIL_MAX, message->recipient_count);
     rc = sendmail_drop_open(conf, message->text.len, why, &drop, fault);
     if (!drop)
         return rc;

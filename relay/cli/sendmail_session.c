@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #define PIECE ((size_t)64 * 1024)
-#define RECIPIENTS_MAX 50000
 #define ERRORS_MAX 20
 
 /* ---- the relay runs ---- */
@@ -319,7 +318,7 @@ static int serve_locally(const struct sendmail_wish *wish, const struct conf *co
         .size_max = conf->limits.message_size,
         .line_max = 2048,
         .bare_addresses = true,
-        .recipients_max = RECIPIENTS_MAX,
+        .recipients_max = ENVELOPE_SENDMAIL_MAX,
         .errors_max = ERRORS_MAX,
         .command_timeout_ms = UINT64_MAX / 4,
         .data_timeout_ms = UINT64_MAX / 4,
@@ -327,7 +326,7 @@ static int serve_locally(const struct sendmail_wish *wish, const struct conf *co
 
     (void)gethostname(host, sizeof(host) - 1);
     options.hostname = str_of(host);
-    buf_init(&local.lines, (size_t)RECIPIENTS_MAX * 512);
+    buf_init(&local.lines, (size_t)ENVELOPE_SENDMAIL_MAX * 512);
     local.machine = smtp_server_new(&options, clock_mono_ms());
     smtp_server_greet(local.machine, NULL);
     serve(&local);

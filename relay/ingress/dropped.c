@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define RECIPIENTS_MAX 50000
 #define REPORT_AGAIN_MS 10000
 
 /* ---- life ---- */
@@ -468,7 +467,7 @@ void dropped_feed_first(struct dropped *dropped)
         .size_max = options->message_size,
         .line_max = 2048,
         .bare_addresses = true,
-        .recipients_max = RECIPIENTS_MAX,
+        .recipients_max = ENVELOPE_SENDMAIL_MAX,
         .errors_max = 1,
         .command_timeout_ms = UINT64_MAX / 4,
         .data_timeout_ms = UINT64_MAX / 4,

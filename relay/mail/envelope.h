@@ -12,6 +12,8 @@
 #include "relay/base/msgid.h"
 #include "relay/base/verdict.h"
 
+#define ENVELOPE_SENDMAIL_MAX 50000 /* recipients of one message of sendmail(1), however it comes */
+
 /* RFC 3461 NOTIFY; 0: not given (failures, and delays if we like) */
 enum {
     NOTIFY_NEVER = 1 << 0,
