@@ -58,6 +58,7 @@ struct body_writer *body_writer_new(const char *folder, const struct msgid *id);
 bool body_writer_add(struct body_writer *writer, struct str bytes);
 /* How much stays in memory, BODY_INLINE_MAX unless said: less when memory is needed. */
 void body_writer_keep(struct body_writer *writer, size_t most);
+size_t body_writer_memory(const struct body_writer *writer); /* bytes it takes now, room included */
 /* Blocking: move what is in memory to the side file. */
 enum err body_writer_flush(struct body_writer *writer, struct fault *fault);
 uint64_t body_writer_size(const struct body_writer *writer);

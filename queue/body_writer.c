@@ -134,10 +134,13 @@ enum err body_writer_flush(struct body_writer *writer, struct fault *fault)
     /* What it gathered before it had a file was more than it needs from now on. */
     if (writer->keep > GATHER)
         writer->keep = GATHER;
-    if (writer->memory.cap > 2 * BODY_WINDOW)
+    /* Who was asked to keep little gives back the room too. */
+    if (writer->memory.cap > 2 * BODY_WINDOW || writer->keep < GATHER)
         buf_clear(&writer->memory);
     return ERR_OK;
 }
+
+size_t body_writer_memory(const struct body_writer *writer) { return writer->memory.cap; }
 
 uint64_t body_writer_size(const struct body_writer *writer) { return writer->size; }
 

@@ -111,8 +111,10 @@ struct engine {
     struct timer drain_timer;
     struct timer watch_timer;
     atomic_bool watch_is_on;
-    uint64_t memory_limit; /* 0: none */
-    uint64_t memory_rest;  /* anonymous, when we had the least to do */
+    atomic_bool watch_is_calm; /* the pause it makes is for mail, not for clients */
+    uint64_t memory_limit;     /* 0: none */
+    uint64_t memory_taken;     /* anonymous, at the last look */
+    uint64_t memory_rest;      /* the same, when we had the least to do */
     uint64_t trim_at_ms, trim_every_ms;
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;
@@ -208,6 +210,7 @@ void engine_stuck_look(struct engine *engine);
 /* engine_watch.c: the machine under us */
 extern const struct chore_kind engine_forward_kind; /* the clock was set back */
 void engine_watch_wake(struct engine *engine);      /* any thread: somebody is here, or mail */
+void engine_watch_client(struct engine *engine);    /* any thread: a session has begun */
 void engine_watch_stop(struct engine *engine);
 /* For mail on its way in, and for mail just taken: bytes each. */
 size_t engine_memory_share(const struct engine *engine);

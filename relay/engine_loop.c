@@ -109,9 +109,9 @@ static void on_connection(void *arg, struct stream *stream)
 {
     struct engine_listener *listener = arg;
 
-    engine_watch_wake(listener->own->engine);
     engine_spread_accepted(listener->own, listener);
     session_begin(listener->service, stream);
+    engine_watch_client(listener->own->engine);
 }
 
 static struct engine_listener *listener_find(struct engine_loop *own,

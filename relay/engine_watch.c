@@ -13,8 +13,12 @@
 #include <malloc.h>
 
 #define WATCH_MS 1000
-#define WATCH_CALM_MS 2000   /* mail waits, and nobody is here */
-#define WATCH_LIMITED_MS 250 /* a crowd can reach a limit of memory in a second */
+#define WATCH_CALM_MS 2000 /* mail waits, and nobody is here */
+/* With a limit of memory: the less room, the sooner, as a crowd on this machine
+ * takes about so much in a millisecond. */
+#define WATCH_LIMITED_MS 250
+#define WATCH_NEAR_MS 4
+#define TAKEN_IN_MS ((uint64_t)256 << 10)
 
 /* ---- the clock ---- */
 
@@ -80,19 +84,23 @@ static void watch_clock(struct engine *engine)
 
 /* ---- memory ---- */
 
+#define KERNEL_LEAST ((uint64_t)16 << 20)
 #define SHARE_USUAL ((uint64_t)STORE_WINDOW_BYTES)
 #define TRIM_EVERY_MAX_MS 600000
 #define TRIM_GIVEN_UP_MS 60000        /* it is in use, or no help: not worth a wake-up */
 #define GIVE_BACK ((uint64_t)4 << 20) /* worth the trouble */
 
+/* An eighth: mail that arrives takes half as much again, as long as a commit lasts it
+ * is in memory twice, fresh mail has another share, and all of it is for a crowd that
+ * has its sessions too. */
 size_t engine_memory_share(const struct engine *engine)
 {
-    uint64_t quarter = engine->memory_limit / 4;
+    uint64_t eighth = engine->memory_limit / 8;
 
-    return (size_t)(quarter && quarter < SHARE_USUAL ? quarter : SHARE_USUAL);
+    return (size_t)(eighth && eighth < SHARE_USUAL ? eighth : SHARE_USUAL);
 }
 
-static void say_memory(struct engine *engine, uint64_t anonymous)
+static void say_memory(struct engine *engine)
 {
     char text[200];
 
@@ -103,30 +111,42 @@ static void say_memory(struct engine *engine, uint64_t anonymous)
     (void)snprintf(text, sizeof(text),
                    "memory is short: %" PRIu64 " MB of %" PRIu64
                    " MB are taken; new clients and new mail get 4xx until there is room",
-                   anonymous >> 20, engine->memory_limit >> 20);
+                   engine->memory_taken >> 20, engine->memory_limit >> 20);
     engine_say(engine, STAGE_ALARM, HOP_ALARM, STR_EMPTY, str_of(text));
 }
 
 /* Refusing while a quarter is left: what is under way still grows, and the kernel's
- * own share (sockets, pages of the queue being written) is in the same limit. */
+ * own share (sockets, pages of the queue being written) is in the same limit. With
+ * little for that share nothing can be written down, and no memory comes free. */
+static uint64_t short_from(const struct engine *engine)
+{
+    uint64_t limit = engine->memory_limit, left = limit / 4;
+
+    if (left < KERNEL_LEAST)
+        left = limit / 2 < KERNEL_LEAST ? limit / 2 : KERNEL_LEAST;
+    return limit - left;
+}
+
+static uint64_t again_from(const struct engine *engine) { return short_from(engine) / 6 * 5; }
+
 static void watch_memory(struct engine *engine)
 {
-    uint64_t limit = engine->memory_limit, anonymous;
     bool was_short = engine->memory_short;
 
-    if (limit == 0)
+    engine->memory_taken = memwatch_anonymous();
+    if (engine->memory_limit == 0)
         return;
-    anonymous = memwatch_anonymous();
-    if (was_short && anonymous > limit / 2) {
+    if (was_short && engine->memory_taken > again_from(engine)) {
         malloc_trim(0); /* what sessions gave back is still counted as ours */
-        anonymous = memwatch_anonymous();
+        engine->memory_taken = memwatch_anonymous();
     }
-    engine->memory_short = anonymous > (was_short ? limit / 8 * 5 : limit / 4 * 3);
+    engine->memory_short =
+        engine->memory_taken > (was_short ? again_from(engine) : short_from(engine));
     if (engine->memory_short == was_short)
         return;
     caps_set_short(engine->caps, engine->memory_short);
     engine->memory_shortages += engine->memory_short;
-    say_memory(engine, anonymous);
+    say_memory(engine);
 }
 
 /* When a crowd has left, the heap returns only what lies at its ends: the rest is
@@ -134,7 +154,7 @@ static void watch_memory(struct engine *engine)
  * less often until it helps. */
 static void give_back(struct engine *engine)
 {
-    uint64_t anonymous = memwatch_anonymous(), now = loop_now_ms(engine->loops[0].loop);
+    uint64_t anonymous = engine->memory_taken, now = loop_now_ms(engine->loops[0].loop);
 
     if (engine->memory_rest == 0 || anonymous < engine->memory_rest)
         engine->memory_rest = anonymous;
@@ -161,11 +181,25 @@ static bool is_at_rest(struct engine *engine)
            (engine->trim_every_ms == WATCH_MS || engine->trim_every_ms > TRIM_GIVEN_UP_MS);
 }
 
-static uint64_t pause_of(const struct engine *engine)
+/* Until what is free now could be taken; once memory is short nothing is urgent. */
+static uint64_t pause_limited(const struct engine *engine)
 {
+    uint64_t most = short_from(engine), taken = engine->memory_taken;
+    uint64_t ms = taken < most ? (most - taken) / TAKEN_IN_MS : 0;
+
+    if (engine->memory_short || ms > WATCH_LIMITED_MS)
+        return WATCH_LIMITED_MS;
+    return ms < WATCH_NEAR_MS ? WATCH_NEAR_MS : ms;
+}
+
+/* The flag first: a client that comes in between cuts the pause short. */
+static uint64_t pause_of(struct engine *engine)
+{
+    atomic_store(&engine->watch_is_calm, true);
     if (caps_sessions(engine->caps) == 0 && !engine->memory_short)
         return WATCH_CALM_MS;
-    return engine->memory_limit ? WATCH_LIMITED_MS : WATCH_MS;
+    atomic_store(&engine->watch_is_calm, false);
+    return engine->memory_limit ? pause_limited(engine) : WATCH_MS;
 }
 
 static void watch(void *arg)
@@ -198,6 +232,14 @@ static void watch_now(struct engine_loop *first, void *arg)
 void engine_watch_wake(struct engine *engine)
 {
     if (!atomic_load(&engine->watch_is_on) && !atomic_exchange(&engine->watch_is_on, true))
+        engine_tell(&engine->loops[0], watch_now, NULL);
+}
+
+void engine_watch_client(struct engine *engine)
+{
+    engine_watch_wake(engine);
+    if (engine->memory_limit && atomic_load(&engine->watch_is_calm) &&
+        atomic_exchange(&engine->watch_is_calm, false))
         engine_tell(&engine->loops[0], watch_now, NULL);
 }
 

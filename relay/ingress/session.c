@@ -250,6 +250,7 @@ void session_pump(struct session *session)
         session_close(session, false);
     } else if (session->owes == SESSION_OWES_ROOM) {
         stream_deadline(session->stream, UINT64_MAX); /* it is we who hold the client back */
+        smtp_server_rest(session->machine);
     } else {
         stream_deadline(session->stream, smtp_server_deadline(session->machine));
     }

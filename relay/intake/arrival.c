@@ -6,12 +6,27 @@
  */
 #include "relay/intake/arrival.h"
 
-#define HELD_LEAST ((size_t)32 * 1024) /* of one body, however little memory there is */
+#define KEEP_LITTLE ((size_t)32 * 1024) /* of one body, when all take more than they should */
+
+/* All that arrive take so much more or less now. Half as much again as they should: each brings
+ * no more than goes to the disk at once. */
+static void hold_more(struct intake *intake, size_t more)
+{
+    size_t most = intake->options.held_max;
+    bool is_crowded;
+
+    intake->held += more;
+    is_crowded = most && intake->held > most + most / 2;
+    if (is_crowded == intake->is_crowded)
+        return;
+    intake->is_crowded = is_crowded;
+    loop_read_little(intake->loop, is_crowded);
+}
 
 static void arrival_free(struct arrival *arrival)
 {
     arrival->intake->busy--;
-    arrival->intake->held -= arrival->held;
+    hold_more(arrival->intake, 0 - arrival->held);
     loop_undefer(arrival->intake->loop, &arrival->deferred);
     body_writer_free_later(&arrival->writer, loop_pool(arrival->intake->loop));
     message_unref(&arrival->message);
@@ -81,10 +96,14 @@ const struct msgid *arrival_id(const struct arrival *arrival)
 
 /* ---- receiving ---- */
 
-/* So much of its body is in memory now. */
-static void hold(struct arrival *arrival, size_t bytes)
+/* Counts what it takes now, room that its buffers have before them included. */
+static void hold(struct arrival *arrival)
 {
-    arrival->intake->held += bytes - arrival->held;
+    size_t bytes = arrival->head_raw.cap;
+
+    if (arrival->writer)
+        bytes += body_writer_memory(arrival->writer);
+    hold_more(arrival->intake, bytes - arrival->held);
     arrival->held = bytes;
 }
 
@@ -102,7 +121,7 @@ static void flush_done(struct job *job)
     arrival_room_fn *room = arrival->room;
 
     arrival->busy = false;
-    hold(arrival, 0);
+    hold(arrival);
     if (arrival->aborted) {
         arrival_free(arrival);
         return;
@@ -129,19 +148,30 @@ static void writer_begin(struct arrival *arrival)
         body_writer_keep(arrival->writer, BODY_WINDOW);
 }
 
-/* True while there is room. A crowd of clients with middling messages would fill the
- * memory before any is whole: beyond held_max each goes to its side file early. */
+/* A crowd of clients with middling messages would fill the memory before any is
+ * whole: beyond held_max each goes to its side file early. */
+static void keep_little(struct arrival *arrival)
+{
+    const struct intake *intake = arrival->intake;
+    size_t most = intake->options.held_max;
+
+    if (most && intake->held > most)
+        body_writer_keep(arrival->writer, intake->is_crowded ? 0 : KEEP_LITTLE);
+}
+
+/* True while there is room. */
 static bool body_add(struct arrival *arrival, struct str piece)
 {
+    bool is_over;
+
     if (piece.len == 0 || arrival->refusal.code)
         return true;
     if (!arrival->writer)
         writer_begin(arrival);
-    hold(arrival, arrival->held + piece.len);
-    if (arrival->intake->options.held_max &&
-        arrival->intake->held > arrival->intake->options.held_max)
-        body_writer_keep(arrival->writer, HELD_LEAST);
-    return !body_writer_add(arrival->writer, piece);
+    keep_little(arrival);
+    is_over = body_writer_add(arrival->writer, piece);
+    hold(arrival);
+    return !is_over;
 }
 
 /* A message whose very first line is no header field has no header at all (a

@@ -19,7 +19,8 @@ struct intake {
     struct intake_options options; /* hostname and routes are the caller's */
     unsigned era;                  /* how often the options changed */
     size_t busy;
-    size_t held; /* bytes of bodies arriving */
+    size_t held; /* bytes that messages arriving take */
+    bool is_crowded;
 };
 
 struct arrival {
@@ -38,7 +39,7 @@ struct arrival {
     struct buf head_raw;
     bool first_line_judged, head_done;
     struct body_writer *writer;
-    size_t held;    /* of the body, in memory */
+    size_t held;    /* bytes it takes in memory while it is received */
     struct job job; /* flush, then make */
     bool busy;
     bool aborted;

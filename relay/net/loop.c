@@ -55,6 +55,7 @@ struct loop {
     uint64_t numbers;
     struct loop_options options;
     char *read_buffer;
+    bool reads_little;
 };
 
 enum err fault_uv(struct fault *fault, int status, const char *format, ...)
@@ -345,6 +346,13 @@ struct pool *loop_pool(struct loop *loop) { return loop->options.pool; }
 struct hop_ring *loop_ring(struct loop *loop) { return loop->options.ring; }
 uv_loop_t *loop_uv(struct loop *loop) { return &loop->uv; }
 char *loop_read_buffer(struct loop *loop) { return loop->read_buffer; }
+void loop_read_little(struct loop *loop, bool is_little) { loop->reads_little = is_little; }
+
+size_t loop_read_most(const struct loop *loop)
+{
+    return loop->reads_little ? LOOP_READ_LITTLE : LOOP_READ_BUFFER;
+}
+
 bool loop_is_stopping(const struct loop *loop) { return loop->is_stopping; }
 
 struct msgid loop_msgid(struct loop *loop)

@@ -53,6 +53,9 @@ void loop_timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms,
                       void *arg);
 void loop_timer_stop(struct loop *loop, struct timer *timer);
 
+/* Memory is needed: streams of this loop are read in small pieces, until told otherwise. */
+void loop_read_little(struct loop *loop, bool is_little);
+
 /* Call fn(arg) after the present callback has returned, before waiting again. */
 struct deferred {
     struct deferred *next, **link; /* link: what points at us */

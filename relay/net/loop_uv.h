@@ -11,9 +11,11 @@
 /* One buffer per loop for whatever is being read: an idle stream owns none.
  * What is in it must be used up before the callback returns. */
 #define LOOP_READ_BUFFER ((size_t)64 * 1024)
+#define LOOP_READ_LITTLE ((size_t)4 * 1024)
 
 uv_loop_t *loop_uv(struct loop *loop);
 char *loop_read_buffer(struct loop *loop);
+size_t loop_read_most(const struct loop *loop); /* of it, for one read of a stream */
 
 bool loop_is_stopping(const struct loop *loop);
 

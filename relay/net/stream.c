@@ -151,7 +151,7 @@ static bool wants_bytes(const struct stream *stream)
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
     struct stream *stream = handle->data;
-    size_t room = LOOP_READ_BUFFER;
+    size_t room = LOOP_READ_BUFFER, most = loop_read_most(stream->loop);
 
     (void)suggested;
     if (!wants_bytes(stream)) {
@@ -160,7 +160,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
     }
     if (stream->state == STREAM_OPEN && !stream->tls)
         room = (stream->read_limit ? stream->read_limit : STREAM_IN_MAX) - stream->in.len;
-    *out = uv_buf_init(loop_read_buffer(stream->loop), (unsigned)room);
+    *out = uv_buf_init(loop_read_buffer(stream->loop), (unsigned)(room < most ? room : most));
 }
 
 void stream_got_eof(struct stream *stream)

@@ -293,16 +293,26 @@ static bool tell_left_over(struct smtp_server *server, struct smtp_server_event 
     return false;
 }
 
+static void drop_used(struct smtp_server *server)
+{
+    if (server->used)
+        smtp_server_drop_input(server, server->used);
+    server->used = 0;
+}
+
+void smtp_server_rest(struct smtp_server *server)
+{
+    drop_used(server);
+    buf_clear(&server->piece);
+}
+
 bool smtp_server_next(struct smtp_server *server, uint64_t now_ms,
                       struct smtp_server_event *out_event)
 {
     enum server_step step;
 
     tick(server, now_ms);
-    if (server->used) {
-        smtp_server_drop_input(server, server->used);
-        server->used = 0;
-    }
+    drop_used(server);
     do {
         /* again for each command: a refused one leaves its parameters behind */
         memset(out_event, 0, sizeof(*out_event));

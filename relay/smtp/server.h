@@ -92,6 +92,9 @@ void smtp_server_greet(struct smtp_server *server, const struct reply *reply_or_
 size_t smtp_server_feed(struct smtp_server *server, struct str in, uint64_t now_ms);
 bool smtp_server_next(struct smtp_server *server, uint64_t now_ms,
                       struct smtp_server_event *out_event);
+/* What the last event pointed to is used up, and nothing is asked for a while: gives
+ * back the memory that held it. */
+void smtp_server_rest(struct smtp_server *server);
 void smtp_server_answer(struct smtp_server *server, const struct reply *reply);
 /* 334 with this base64 text (may be empty). */
 void smtp_server_challenge(struct smtp_server *server, struct str base64);

@@ -498,6 +498,37 @@ static void a_crowd_of_names_lets_others_pass(void **state)
     intake_set(intake, &options);
 }
 
+/* Many at once, none of them large: what they take together goes to the disk before
+ * it is too much, and each brings little while it is. */
+static void a_crowd_does_not_fill_the_memory(void **state)
+{
+    struct arrival *crowd[40];
+    struct buf body;
+    unsigned i = 0;
+
+    (void)state;
+    options.held_max = 256 << 10;
+    intake_set(intake, &options);
+    buf_init(&body, 64 << 10);
+    buf_cstr(&body, "Subject: crowd\r\n\r\n");
+    while (body.len < 30000)
+        buf_cstr(&body, "a line of it\r\n");
+    /* Each holds what it brought, as long as that is little. */
+    for (; i < 40 && !virtual_loop.reads_little; i++) {
+        crowd[i] = start();
+        assert_true(arrival_feed(crowd[i], buf_view(&body), has_room, NULL));
+    }
+    assert_in_range(i, 8, 20); /* 384 KB, in buffers of 32 and 64 */
+    for (unsigned more = 0; more < i; more++)
+        feed(crowd[more], STR("one more line\r\n"), 100);
+    assert_int_equal(rooms > 0, 1);
+    assert_false(virtual_loop.reads_little);
+    while (i > 0)
+        arrival_abort(&crowd[--i]);
+    virtual_turn();
+    buf_clear(&body);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -509,6 +540,7 @@ int main(void)
         TEST(long_lines),
         TEST(the_lane_of_the_rules_in_force),
         TEST(a_crowd_of_names_lets_others_pass),
+        TEST(a_crowd_does_not_fill_the_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

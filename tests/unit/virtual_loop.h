@@ -17,6 +17,7 @@ struct loop {
     struct msgid_maker maker;
     struct deferred *deferred, **deferred_last;
     uint64_t numbers;
+    bool reads_little;
 };
 
 static struct loop virtual_loop;
@@ -80,6 +81,7 @@ struct loop_wall_set loop_wall_set(const struct loop *loop)
     (void)loop;
     return (struct loop_wall_set){ 0 };
 }
+void loop_read_little(struct loop *loop, bool is_little) { loop->reads_little = is_little; }
 unsigned loop_index(const struct loop *loop) { return loop->options.index; }
 unsigned loop_count(const struct loop *loop) { return loop->options.count; }
 struct mailbox *loop_mailbox(struct loop *loop) { return &loop->mailbox; }
