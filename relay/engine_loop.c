@@ -29,6 +29,8 @@ static void aliases_changed(void *arg)
 static struct intake_options intake_options_of(const struct engine_loop *own,
                                                const struct setup *setup)
 {
+    size_t share = engine_memory_share(own->engine) / own->engine->loop_count;
+
     return (struct intake_options){
         .store = own->engine->store,
         .keyring = setup->keyring,
@@ -36,7 +38,8 @@ static struct intake_options intake_options_of(const struct engine_loop *own,
         .routes = setup->lane_routes,
         .route_count = setup->lane_route_count,
         .header_max = setup->conf->limits.header_size,
-        .held_max = engine_memory_share(own->engine) / own->engine->loop_count,
+        .held_max = share,
+        .held_most = own->engine->memory_limit ? 2 * share : 0,
         .hops_max = setup->conf->limits.hops,
         .received_user = setup->conf->received_user,
         .locals = setup->locals,

@@ -7,6 +7,7 @@
 #include "relay/intake/arrival.h"
 
 #define KEEP_LITTLE ((size_t)32 * 1024) /* of one body, when all take more than they should */
+#define HEAD_SPARED ((size_t)16 * 1024) /* of a header, beyond held_most */
 
 /* All that arrive take so much more or less now. Half as much again as they should: each brings
  * no more than goes to the disk at once. */
@@ -99,7 +100,7 @@ const struct msgid *arrival_id(const struct arrival *arrival)
 /* Counts what it takes now, room that its buffers have before them included. */
 static void hold(struct arrival *arrival)
 {
-    size_t bytes = arrival->head_raw.cap;
+    size_t bytes = arrival->head_raw.cap + arrival->head.cap;
 
     if (arrival->writer)
         bytes += body_writer_memory(arrival->writer);
@@ -225,16 +226,35 @@ static bool head_add(struct arrival *arrival, struct str piece, bool *out_room)
     return true;
 }
 
+/* Headers stay in memory, whatever the disk takes: beyond held_most the long ones are
+ * refused. Not a report of our own: it would be put off, and it is no crowd. */
+static void spare(struct arrival *arrival)
+{
+    size_t most = arrival->intake->options.held_most;
+
+    if (arrival->refusal.code || !most || arrival->intake->held <= most ||
+        arrival->head_raw.len <= HEAD_SPARED || !arrival->facts.is_submission)
+        return;
+    fault_set(&arrival->fault, ERR_FULL, "too many long headers come at once for the memory");
+    arrival_refuse_store(arrival, ERR_FULL);
+    buf_clear(&arrival->head_raw);
+    body_writer_free_later(&arrival->writer, loop_pool(arrival->intake->loop));
+    hold(arrival);
+}
+
 bool arrival_feed(struct arrival *arrival, struct str piece, arrival_room_fn *room, void *arg)
 {
     bool has_room = true;
 
+    spare(arrival);
     if (arrival->refusal.code)
         return true;
     if (arrival->head_done)
         has_room = body_add(arrival, piece);
     else
         head_add(arrival, piece, &has_room);
+    if (!arrival->writer)
+        hold(arrival); /* of the header alone */
     if (has_room)
         return true;
     arrival->room = room;
@@ -350,9 +370,19 @@ static void make_done(struct job *job)
     arrival_hand_over(arrival);
 }
 
+/* The header as it came has been used up. */
+static bool mend(struct arrival *arrival)
+{
+    bool is_fine = arrival_mend(arrival);
+
+    buf_clear(&arrival->head_raw);
+    hold(arrival);
+    return is_fine;
+}
+
 static void arrival_mend_and_make(struct arrival *arrival)
 {
-    if (arrival->refusal.code || !arrival_mend(arrival)) {
+    if (arrival->refusal.code || !mend(arrival)) {
         arrival_hand_over(arrival);
     } else if (arrival_needs_worker(arrival)) {
         bool has_file = arrival->writer && body_writer_has_file(arrival->writer);
@@ -392,6 +422,7 @@ static void arrival_end_either(struct arrival *arrival, const struct arrival_end
 {
     arrival->end = *end;
     arrival->making_us = loop_wall_us(arrival->intake->loop);
+    spare(arrival);
     if (!arrival->head_done && arrival->head_raw.len && !arrival->first_line_judged &&
         !first_line_is_field(buf_view(&arrival->head_raw)))
         head_is_body(arrival);

@@ -561,6 +561,27 @@ def _(stack):
         assert w.process.poll() is None
 
 
+@case("a crowd that sends long headers, which stay in memory, gets 4xx", plain_only=True)
+def _(stack):
+    hop = Hop(stack)
+    with contextlib.ExitStack() as inner:
+        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                    wrapper=memory_group(stack, MEGABYTES))
+        crowd = [Wire(inner, w.port) for _ in range(400)]
+        for wire in crowd:
+            wire.ehlo()
+            wire.envelope("a@here.test", "b@there.test")
+            wire.ask("DATA", "354 ")
+        content = b"Subject: crowd\r\n" + (b"X-Long: " + b"0" * 70 + b"\r\n") * 3000 + b"\r\nx\r\n.\r\n"
+        assert at_once({wire.s: content for wire in crowd}, 60 * PATIENCE), w.log_text()[-500:]
+        replies = [wire.reply() for wire in crowd]
+        taken = sum(reply.startswith("250 2.0.0") for reply in replies)
+        assert {reply[:9] for reply in replies} <= {"250 2.0.0", "452 4.3.1"}, replies
+        wait_for(lambda: len(hop.messages) == taken, 60, "all that was taken to arrive")
+        assert w.process.poll() is None
+        print(f"  {taken} of {len(crowd)} clients with a header of 240 KB each were taken at once in {MEGABYTES} MB")
+
+
 @case("whatever the kernel ends for want of memory, what was acknowledged arrives")
 def _(stack):
     hop = Hop(stack)

@@ -529,6 +529,59 @@ static void a_crowd_does_not_fill_the_memory(void **state)
     buf_clear(&body);
 }
 
+static void of_header(struct buf *out, size_t len)
+{
+    buf_init(out, len + 100);
+    buf_cstr(out, "From: a@here.test\r\n");
+    while (out->len < len)
+        buf_cstr(out, "X-Long: as long as this\r\n");
+}
+
+/* A header has to stay in memory, so it counts while it comes, and with too many of them
+ * a long one is refused. */
+static void a_crowd_of_headers_does_not_fill_the_memory(void **state)
+{
+    struct arrival_end end = { .has_8bit = false };
+    struct arrival *crowd[40], *small;
+    struct buf header;
+    unsigned i = 0;
+
+    (void)state;
+    options.held_max = 256 << 10;
+    options.held_most = 512 << 10;
+    intake_set(intake, &options);
+    of_header(&header, 30000);
+    for (; i < 40 && !virtual_loop.reads_little; i++) {
+        crowd[i] = start();
+        assert_true(arrival_feed(crowd[i], buf_view(&header), has_room, NULL));
+    }
+    assert_in_range(i, 8, 14);
+    for (; i < 40; i++) {
+        crowd[i] = start();
+        assert_true(arrival_feed(crowd[i], buf_view(&header), has_room, NULL));
+    }
+    small = start();
+    feed(small, STR("Subject: small\r\n\r\n"), 100);
+    arrival_end(small, &end, on_done, NULL);
+    wait_for_answer();
+    assert_int_equal(said.code, 250);
+    answers = 0;
+    arrival_end(crowd[0], &end, on_done, NULL); /* there were too many: it is the first to go */
+    wait_for_answer();
+    assert_int_equal(said.code, 452);
+    for (i = 1; i < 40; i++)
+        assert_true(arrival_feed(crowd[i], STR("X-More: of it\r\n"), has_room, NULL));
+    assert_true(virtual_loop.reads_little); /* half as many are left: no more than may be */
+    answers = 0;
+    arrival_end(crowd[39], &end, on_done, NULL);
+    wait_for_answer();
+    assert_int_equal(said.code, 250);
+    for (i = 1; i < 39; i++)
+        arrival_abort(&crowd[i]);
+    assert_false(virtual_loop.reads_little);
+    buf_clear(&header);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -541,6 +594,7 @@ int main(void)
         TEST(the_lane_of_the_rules_in_force),
         TEST(a_crowd_of_names_lets_others_pass),
         TEST(a_crowd_does_not_fill_the_memory),
+        TEST(a_crowd_of_headers_does_not_fill_the_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
