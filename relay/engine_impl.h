@@ -115,6 +115,7 @@ struct engine {
     uint64_t memory_limit;     /* 0: none */
     uint64_t memory_taken;     /* anonymous, at the last look */
     uint64_t memory_rest;      /* the same, when we had the least to do */
+    uint64_t memory_over_ms;   /* when it was too much, the last time */
     uint64_t trim_at_ms, trim_every_ms;
     bool memory_short;
     uint64_t clock_jumps, memory_shortages;

@@ -85,6 +85,7 @@ static void watch_clock(struct engine *engine)
 /* ---- memory ---- */
 
 #define KERNEL_LEAST ((uint64_t)16 << 20)
+#define SHORT_LINGERS_MS 5000 /* below the limit that was passed, and not far below it */
 #define SHARE_USUAL ((uint64_t)STORE_WINDOW_BYTES)
 #define TRIM_EVERY_MAX_MS 600000
 #define TRIM_GIVEN_UP_MS 60000        /* it is in use, or no help: not worth a wake-up */
@@ -129,6 +130,20 @@ static uint64_t short_from(const struct engine *engine)
 
 static uint64_t again_from(const struct engine *engine) { return short_from(engine) / 6 * 5; }
 
+/* What is left when a crowd has gone may be more than again_from(), and then nothing makes
+ * it less: that it is no more than may be has to do after a while. */
+static bool is_short(struct engine *engine)
+{
+    uint64_t now = loop_now_ms(engine->loops[0].loop);
+
+    if (engine->memory_taken > short_from(engine)) {
+        engine->memory_over_ms = now;
+        return true;
+    }
+    return engine->memory_short && engine->memory_taken > again_from(engine) &&
+           now < engine->memory_over_ms + SHORT_LINGERS_MS;
+}
+
 static void watch_memory(struct engine *engine)
 {
     bool was_short = engine->memory_short;
@@ -140,8 +155,7 @@ static void watch_memory(struct engine *engine)
         malloc_trim(0); /* what sessions gave back is still counted as ours */
         engine->memory_taken = memwatch_anonymous();
     }
-    engine->memory_short =
-        engine->memory_taken > (was_short ? again_from(engine) : short_from(engine));
+    engine->memory_short = is_short(engine);
     if (engine->memory_short == was_short)
         return;
     caps_set_short(engine->caps, engine->memory_short);

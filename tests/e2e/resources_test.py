@@ -528,6 +528,26 @@ def _(stack):
         print(f"  {held} clients with 240 KB under way each fit into {MEGABYTES // 2} MB")
 
 
+@case("what a crowd leaves behind does not keep others out for ever", plain_only=True)
+def _(stack):
+    hop = Hop(stack)
+    with contextlib.ExitStack() as inner:
+        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                    wrapper=memory_group(stack, MEGABYTES // 2))
+        limit = MEGABYTES // 2 << 20
+        most = limit - max(limit // 4, 16 << 20)
+        crowd = []
+        while len(crowd) < 2000 and "memory is short" not in w.log_text():
+            crowd.append(inner.enter_context(contextlib.ExitStack()))
+            hold_content(crowd[-1], w)
+        # It would be over at five sixths of what is too much; those that stay need more.
+        wait_for(lambda: crowd.pop().close() or w.metrics()["waypost_memory_anonymous_bytes"] < 0.97 * most,
+                 what="some memory to come free")
+        w.logged("there is memory again")
+        assert w.metrics()["waypost_memory_anonymous_bytes"] > 0.85 * most, w.metrics()
+        w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
+
+
 def hold_content(stack, w):
     """Most of a message that is kept in memory; the reply that stopped it, or nothing."""
     wire = Wire(stack, w.port, greeting=None)
