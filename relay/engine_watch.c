@@ -144,16 +144,25 @@ static bool is_short(struct engine *engine)
            now < engine->memory_over_ms + SHORT_LINGERS_MS;
 }
 
+/* Without a descriptor to look with it stays as it was. */
+static void look_at_memory(struct engine *engine)
+{
+    uint64_t taken = memwatch_anonymous();
+
+    if (taken)
+        engine->memory_taken = taken;
+}
+
 static void watch_memory(struct engine *engine)
 {
     bool was_short = engine->memory_short;
 
-    engine->memory_taken = memwatch_anonymous();
+    look_at_memory(engine);
     if (engine->memory_limit == 0)
         return;
     if (was_short && engine->memory_taken > again_from(engine)) {
         malloc_trim(0); /* what sessions gave back is still counted as ours */
-        engine->memory_taken = memwatch_anonymous();
+        look_at_memory(engine);
     }
     engine->memory_short = is_short(engine);
     if (engine->memory_short == was_short)

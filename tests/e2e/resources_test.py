@@ -548,6 +548,23 @@ def _(stack):
         w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
 
 
+@case("memory stays short while there is no descriptor left to look at it", plain_only=True)
+def _(stack):
+    hop = Hop(stack)
+    with contextlib.ExitStack() as inner:
+        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                    wrapper=memory_group(stack, MEGABYTES // 2))
+        wire = Wire(inner, w.port)
+        wire.ehlo()
+        while "memory is short" not in w.log_text():
+            hold_content(inner, w)
+        limit_descriptors(w, descriptors(w))
+        for _ in range(10):  # a look each quarter of a second
+            wire.ask("MAIL FROM:<a@here.test>", "452 4.3.1")
+            time.sleep(0.1)
+        assert "there is memory again" not in w.log_text()
+
+
 def hold_content(stack, w):
     """Most of a message that is kept in memory; the reply that stopped it, or nothing."""
     wire = Wire(stack, w.port, greeting=None)
