@@ -150,14 +150,16 @@ static void writer_begin(struct arrival *arrival)
 }
 
 /* A crowd of clients with middling messages would fill the memory before any is
- * whole: beyond held_max each goes to its side file early. */
+ * whole: beyond held_max each goes to its side file early. A small report of our own
+ * needs none: it has to be made when the disk is full, too. */
 static void keep_little(struct arrival *arrival)
 {
     const struct intake *intake = arrival->intake;
     size_t most = intake->options.held_max;
+    bool at_once = intake->is_crowded && arrival->facts.is_submission;
 
     if (most && intake->held > most)
-        body_writer_keep(arrival->writer, intake->is_crowded ? 0 : KEEP_LITTLE);
+        body_writer_keep(arrival->writer, at_once ? 0 : KEEP_LITTLE);
 }
 
 /* True while there is room. */
