@@ -252,6 +252,8 @@ void session_pump(struct session *session)
         stream_deadline(session->stream, UINT64_MAX); /* it is we who hold the client back */
         smtp_server_rest(session->machine);
     } else {
+        if (session->owes == SESSION_OWES_MESSAGE)
+            smtp_server_rest(session->machine);
         stream_deadline(session->stream, smtp_server_deadline(session->machine));
     }
 }

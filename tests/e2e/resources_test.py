@@ -10,6 +10,7 @@ import fcntl
 import selectors
 import struct
 import tempfile
+import termios
 
 from lib import *
 
@@ -617,6 +618,37 @@ def _(stack):
         wait_for(lambda: len(hop.messages) == taken, 60, "all that was taken to arrive")
         assert w.process.poll() is None
         print(f"  {taken} of {len(crowd)} clients with a header of 240 KB each were taken at once in {MEGABYTES} MB")
+
+
+@case("clients that wait for the disk hold their mail, and not what decoded it", plain_only=True)
+def _(stack):
+    world, count = World(), 400
+    w = Waypost(stack, smart(Hop(stack), "limits { sessions-per-client = 4000 sessions = 4000 }"),
+                env=world.env, start=False)
+    w.env["FAULTS_UNDER"] = f"{w.data}/queue"
+    w.start()
+    crowd = [Wire(stack, w.port) for _ in range(count)]
+    for wire in crowd:
+        wire.ehlo()
+        wire.envelope("a@here.test", "b@there.test")
+        wire.ask("DATA", "354 ")
+    before = w.metrics()["waypost_memory_anonymous_bytes"]
+    stack.callback(world.set)
+    world.set(hangs=True)
+    content = b"Subject: crowd\r\n\r\n" + SMALL.encode() * 200
+    for wire in crowd:  # one after the other: their buffers do not lie between each other's
+        wire.send(content + b".\r\n")
+        wait_for(lambda wire=wire: not unacknowledged(wire.s), what="the relay to read it")
+    each = (w.metrics()["waypost_memory_anonymous_bytes"] - before) / count
+    assert each < 2 * len(content), f"{each} for {len(content)}"
+    world.set()
+    for wire in crowd:
+        wire.expect("250 2.0.0")
+
+
+def unacknowledged(s):
+    """Octets that the other side's kernel has not taken."""
+    return struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, b"...."))[0]
 
 
 @case("whatever the kernel ends for want of memory, what was acknowledged arrives")
