@@ -9,15 +9,15 @@
 #define KEEP_LITTLE ((size_t)32 * 1024) /* of one body, when all take more than they should */
 #define HEAD_SPARED ((size_t)16 * 1024) /* of a header, beyond held_most */
 
-/* All that arrive take so much more or less now. Half as much again as they should: each brings
- * no more than goes to the disk at once. */
+/* All that arrive take so much more or less now. Near held_most each brings no more than goes
+ * to the disk at once; that costs a sync for each, so it is for those who must. */
 static void hold_more(struct intake *intake, size_t more)
 {
-    size_t most = intake->options.held_max;
+    size_t most = intake->options.held_most;
     bool is_crowded;
 
     intake->held += more;
-    is_crowded = most && intake->held > most + most / 2;
+    is_crowded = most && intake->held > most / 4 * 3;
     if (is_crowded == intake->is_crowded)
         return;
     intake->is_crowded = is_crowded;

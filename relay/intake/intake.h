@@ -29,10 +29,11 @@ struct intake_options {
     const struct lane_route *routes; /* views: must outlive the intake or its next intake_set */
     size_t route_count;
     size_t header_max;
-    size_t held_max;  /* bytes that messages arriving may take in memory together before their
-                        bodies go to the disk early, half as much again: at once; 0: any */
-    size_t held_most; /* ... before those with a long header, which no file takes, are refused
-                         with 452; 0: any */
+    size_t held_max; /* bytes that messages arriving may take in memory together before their
+                        bodies go to the disk early; 0: any */
+    /* Where memory has a limit: from three quarters of it on bodies go at once, in small
+     * pieces, and beyond it those with a long header are refused with 452; 0: any. */
+    size_t held_most;
     unsigned hops_max;
     bool received_user;    /* name the authenticated user in Received */
     struct locals *locals; /* NULL: no address is the machine's own */

@@ -521,6 +521,7 @@ static void a_crowd_does_not_fill_the_memory(void **state)
 
     (void)state;
     options.held_max = 256 << 10;
+    options.held_most = 512 << 10;
     intake_set(intake, &options);
     buf_init(&body, 64 << 10);
     buf_cstr(&body, "Subject: crowd\r\n\r\n");
@@ -542,6 +543,30 @@ static void a_crowd_does_not_fill_the_memory(void **state)
     while (i > 0)
         arrival_abort(&crowd[--i]);
     virtual_turn();
+    buf_clear(&body);
+}
+
+/* A file for each costs a sync for each: mail that is small goes into the queue with that of
+ * others as long as no limit of memory forbids it. */
+static void a_crowd_of_small_mail_needs_no_files_where_there_is_memory(void **state)
+{
+    struct arrival *crowd[40];
+    struct buf body;
+
+    (void)state;
+    options.held_max = 256 << 10;
+    intake_set(intake, &options);
+    buf_init(&body, 64 << 10);
+    buf_cstr(&body, "Subject: crowd\r\n\r\n");
+    while (body.len < 20000)
+        buf_cstr(&body, "a line of it\r\n");
+    for (unsigned i = 0; i < 40; i++) {
+        crowd[i] = start();
+        assert_true(arrival_feed(crowd[i], buf_view(&body), has_room, NULL));
+    }
+    assert_false(virtual_loop.reads_little);
+    for (unsigned i = 0; i < 40; i++)
+        arrival_abort(&crowd[i]);
     buf_clear(&body);
 }
 
@@ -610,6 +635,7 @@ int main(void)
         TEST(the_lane_of_the_rules_in_force),
         TEST(a_crowd_of_names_lets_others_pass),
         TEST(a_crowd_does_not_fill_the_memory),
+        TEST(a_crowd_of_small_mail_needs_no_files_where_there_is_memory),
         TEST(a_crowd_of_headers_does_not_fill_the_memory),
     };
 
