@@ -68,7 +68,9 @@ bool body_writer_is_open(const struct body_writer *writer);  /* a file is there,
 enum err body_writer_seal(struct body_writer *writer, struct body **out_body, struct fault *fault);
 /* Drops what was written when it was not sealed, its file too. Blocks for those. */
 void body_writer_free(struct body_writer **writer);
-/* The same, for loops: a file goes on a disk worker of the pool. */
+/* What is in memory is dropped at once; only freeing may follow. */
+void body_writer_give_up(struct body_writer *writer);
+/* The same as body_writer_free(), for loops: a file goes on a disk worker of the pool. */
 void body_writer_free_later(struct body_writer **writer, struct pool *pool);
 
 #endif

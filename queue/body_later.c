@@ -52,6 +52,7 @@ void body_writer_free_later(struct body_writer **writer, struct pool *pool)
         body_writer_free(writer);
         return;
     }
+    body_writer_give_up(*writer); /* a disk that hangs keeps many of them waiting */
     post(pool, NULL, *writer);
     *writer = NULL;
 }

@@ -196,6 +196,12 @@ enum err body_writer_seal(struct body_writer *writer, struct body **out_body, st
     return ERR_OK;
 }
 
+void body_writer_give_up(struct body_writer *writer)
+{
+    writer->failed = true;
+    buf_clear(&writer->memory);
+}
+
 void body_writer_free(struct body_writer **writer)
 {
     struct body_writer *w = *writer;

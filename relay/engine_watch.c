@@ -124,7 +124,7 @@ static uint64_t short_from(const struct engine *engine)
     uint64_t limit = engine->memory_limit, left = limit / 4;
 
     if (left < KERNEL_LEAST)
-        left = limit / 2 < KERNEL_LEAST ? limit / 2 : KERNEL_LEAST;
+        left = limit / 8 * 3 < KERNEL_LEAST ? limit / 8 * 3 : KERNEL_LEAST;
     return limit - left;
 }
 

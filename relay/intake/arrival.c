@@ -6,28 +6,10 @@
  */
 #include "relay/intake/arrival.h"
 
-#define KEEP_LITTLE ((size_t)32 * 1024) /* of one body, when all take more than they should */
-#define HEAD_SPARED ((size_t)16 * 1024) /* of a header, beyond held_most */
-
-/* All that arrive take so much more or less now. Near held_most each brings no more than goes
- * to the disk at once; that costs a sync for each, so it is for those who must. */
-static void hold_more(struct intake *intake, size_t more)
-{
-    size_t most = intake->options.held_most;
-    bool is_crowded;
-
-    intake->held += more;
-    is_crowded = most && intake->held > most / 4 * 3;
-    if (is_crowded == intake->is_crowded)
-        return;
-    intake->is_crowded = is_crowded;
-    loop_read_little(intake->loop, is_crowded);
-}
-
 static void arrival_free(struct arrival *arrival)
 {
     arrival->intake->busy--;
-    hold_more(arrival->intake, 0 - arrival->held);
+    arrival_unhold(arrival);
     loop_undefer(arrival->intake->loop, &arrival->deferred);
     body_writer_free_later(&arrival->writer, loop_pool(arrival->intake->loop));
     message_unref(&arrival->message);
@@ -97,17 +79,6 @@ const struct msgid *arrival_id(const struct arrival *arrival)
 
 /* ---- receiving ---- */
 
-/* Counts what it takes now, room that its buffers have before them included. */
-static void hold(struct arrival *arrival)
-{
-    size_t bytes = arrival->head_raw.cap + arrival->head.cap;
-
-    if (arrival->writer)
-        bytes += body_writer_memory(arrival->writer);
-    hold_more(arrival->intake, bytes - arrival->held);
-    arrival->held = bytes;
-}
-
 static void flush_run(struct job *job)
 {
     struct arrival *arrival = container_of(job, struct arrival, job);
@@ -122,7 +93,7 @@ static void flush_done(struct job *job)
     arrival_room_fn *room = arrival->room;
 
     arrival->busy = false;
-    hold(arrival);
+    arrival_hold(arrival);
     if (arrival->aborted) {
         arrival_free(arrival);
         return;
@@ -149,19 +120,6 @@ static void writer_begin(struct arrival *arrival)
         body_writer_keep(arrival->writer, BODY_WINDOW);
 }
 
-/* A crowd of clients with middling messages would fill the memory before any is
- * whole: beyond held_max each goes to its side file early. A small report of our own
- * needs none: it has to be made when the disk is full, too. */
-static void keep_little(struct arrival *arrival)
-{
-    const struct intake *intake = arrival->intake;
-    size_t most = intake->options.held_max;
-    bool at_once = intake->is_crowded && arrival->facts.is_submission;
-
-    if (most && intake->held > most)
-        body_writer_keep(arrival->writer, at_once ? 0 : KEEP_LITTLE);
-}
-
 /* True while there is room. */
 static bool body_add(struct arrival *arrival, struct str piece)
 {
@@ -171,9 +129,9 @@ static bool body_add(struct arrival *arrival, struct str piece)
         return true;
     if (!arrival->writer)
         writer_begin(arrival);
-    keep_little(arrival);
+    arrival_keep_little(arrival);
     is_over = body_writer_add(arrival->writer, piece);
-    hold(arrival);
+    arrival_hold(arrival);
     return !is_over;
 }
 
@@ -228,27 +186,11 @@ static bool head_add(struct arrival *arrival, struct str piece, bool *out_room)
     return true;
 }
 
-/* Headers stay in memory, whatever the disk takes: beyond held_most the long ones are
- * refused. Not a report of our own: it would be put off, and it is no crowd. */
-static void spare(struct arrival *arrival)
-{
-    size_t most = arrival->intake->options.held_most;
-
-    if (arrival->refusal.code || !most || arrival->intake->held <= most ||
-        arrival->head_raw.len <= HEAD_SPARED || !arrival->facts.is_submission)
-        return;
-    fault_set(&arrival->fault, ERR_FULL, "too many long headers come at once for the memory");
-    arrival_refuse_store(arrival, ERR_FULL);
-    buf_clear(&arrival->head_raw);
-    body_writer_free_later(&arrival->writer, loop_pool(arrival->intake->loop));
-    hold(arrival);
-}
-
 bool arrival_feed(struct arrival *arrival, struct str piece, arrival_room_fn *room, void *arg)
 {
     bool has_room = true;
 
-    spare(arrival);
+    arrival_spare(arrival);
     if (arrival->refusal.code)
         return true;
     if (arrival->head_done)
@@ -256,7 +198,7 @@ bool arrival_feed(struct arrival *arrival, struct str piece, arrival_room_fn *ro
     else
         head_add(arrival, piece, &has_room);
     if (!arrival->writer)
-        hold(arrival); /* of the header alone */
+        arrival_hold(arrival); /* of the header alone */
     if (has_room)
         return true;
     arrival->room = room;
@@ -378,7 +320,7 @@ static bool mend(struct arrival *arrival)
     bool is_fine = arrival_mend(arrival);
 
     buf_clear(&arrival->head_raw);
-    hold(arrival);
+    arrival_hold(arrival);
     return is_fine;
 }
 
@@ -424,7 +366,7 @@ static void arrival_end_either(struct arrival *arrival, const struct arrival_end
 {
     arrival->end = *end;
     arrival->making_us = loop_wall_us(arrival->intake->loop);
-    spare(arrival);
+    arrival_spare(arrival);
     if (!arrival->head_done && arrival->head_raw.len && !arrival->first_line_judged &&
         !first_line_is_field(buf_view(&arrival->head_raw)))
         head_is_body(arrival);

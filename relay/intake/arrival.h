@@ -86,6 +86,12 @@ bool arrival_has_locals(const struct arrival *arrival);
 bool arrival_follow(struct arrival *arrival);   /* blocks: on a worker. False: there are more */
 void arrival_take_led(struct arrival *arrival); /* on the loop: the new recipients, and hops */
 
+/* arrival_hold.c: memory. All on the loop, and none while a worker has the arrival. */
+void arrival_hold(struct arrival *arrival);   /* counts what it takes now, its buffers' room too */
+void arrival_unhold(struct arrival *arrival); /* it goes */
+void arrival_keep_little(struct arrival *arrival); /* of its body, when many arrive */
+void arrival_spare(struct arrival *arrival);       /* may refuse it */
+
 /* arrival_make.c: seal, convert, sign; runs on a worker. refusal is set when it fails. */
 void arrival_make(struct arrival *arrival);
 bool arrival_needs_worker(const struct arrival *arrival);

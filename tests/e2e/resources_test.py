@@ -7,6 +7,7 @@ never in loss, recovers by itself, and is told in the log and in /metrics.
 import ctypes
 import email
 import fcntl
+import resource
 import selectors
 import struct
 import tempfile
@@ -511,7 +512,7 @@ def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
         w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
-                    wrapper=memory_group(stack, MEGABYTES // 2), env=quiet_sanitizer())
+                    wrapper=memory_group(stack, MEGABYTES * 3 // 4), env=quiet_sanitizer())
         with contextlib.ExitStack() as crowd:
             reply, held = "", 0
             while not reply.startswith(("4", "5")):
@@ -526,7 +527,7 @@ def _(stack):
         w.logged("there is memory again")
         w.settled(w.send("a@here.test", "b@there.test", mail()), result="delivered")
         wait_for(lambda: w.metrics()["waypost_sessions"] == 0, what="all sessions to end")
-        print(f"  {held} clients with 240 KB under way each fit into {MEGABYTES // 2} MB")
+        print(f"  {held} clients with 240 KB under way each fit into {MEGABYTES * 3 // 4} MB")
 
 
 @case("what a crowd leaves behind does not keep others out for ever", plain_only=True)
@@ -536,7 +537,7 @@ def _(stack):
         w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
                     wrapper=memory_group(stack, MEGABYTES // 2))
         limit = MEGABYTES // 2 << 20
-        most = limit - max(limit // 4, 16 << 20)
+        most = limit - max(limit // 4, min(limit // 8 * 3, 16 << 20))
         crowd = []
         while len(crowd) < 2000 and "memory is short" not in w.log_text():
             crowd.append(inner.enter_context(contextlib.ExitStack()))
@@ -979,4 +980,6 @@ def _(stack):
     wait_for(lambda: not w.listed(), what="an empty queue")
 
 
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))  # for the crowds
 main()
