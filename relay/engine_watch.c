@@ -14,8 +14,8 @@
 
 #define WATCH_MS 1000
 #define WATCH_CALM_MS 2000 /* mail waits, and nobody is here */
-/* With a limit of memory: the less room, the sooner, as a crowd on this machine
- * takes about so much in a millisecond. */
+/* With a limit of memory: the less room, the sooner, as if a crowd took so much in a
+ * millisecond. */
 #define WATCH_LIMITED_MS 250
 #define WATCH_NEAR_MS 4
 #define TAKEN_IN_MS ((uint64_t)256 << 10)

@@ -242,6 +242,8 @@ void session_pump(struct session *session)
         session_close(session, false);
         return;
     }
+    if (session->owes == SESSION_OWES_ROOM || session->owes == SESSION_OWES_MESSAGE)
+        smtp_server_rest(session->machine);
     if (session->owes == SESSION_OWES_TLS) {
         if (!session->tls_begun && stream_pending(session->stream) == 0)
             tls_begin(session);
@@ -250,10 +252,7 @@ void session_pump(struct session *session)
         session_close(session, false);
     } else if (session->owes == SESSION_OWES_ROOM) {
         stream_deadline(session->stream, UINT64_MAX); /* it is we who hold the client back */
-        smtp_server_rest(session->machine);
     } else {
-        if (session->owes == SESSION_OWES_MESSAGE)
-            smtp_server_rest(session->machine);
         stream_deadline(session->stream, smtp_server_deadline(session->machine));
     }
 }

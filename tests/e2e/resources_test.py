@@ -17,6 +17,7 @@ from lib import *
 
 FAULTS = BUILD / "tests" / "libfaults.so"
 FAST = 'retry { first = "1s" max = "1s" }\n'
+CROWDED = "limits { sessions-per-client = 4000 sessions = 4000 }"
 SMALL = "x" * 70 + "\r\n"
 LARGE = ("y" * 76 + "\r\n") * 4000  # beyond what is kept in memory: a side file
 
@@ -511,7 +512,7 @@ def _(stack):
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
-        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+        w = Waypost(inner, smart(hop, CROWDED),
                     wrapper=memory_group(stack, MEGABYTES * 3 // 4), env=quiet_sanitizer())
         with contextlib.ExitStack() as crowd:
             reply, held = "", 0
@@ -534,7 +535,7 @@ def _(stack):
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
-        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+        w = Waypost(inner, smart(hop, CROWDED),
                     wrapper=memory_group(stack, MEGABYTES // 2))
         limit = MEGABYTES // 2 << 20
         most = limit - max(limit // 4, min(limit // 8 * 3, 16 << 20))
@@ -554,7 +555,7 @@ def _(stack):
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
-        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+        w = Waypost(inner, smart(hop, CROWDED),
                     wrapper=memory_group(stack, MEGABYTES // 2))
         wire = Wire(inner, w.port)
         wire.ehlo()
@@ -581,19 +582,30 @@ def hold_content(stack, w):
     return ""
 
 
+def asked_for_content(stack, w, count):
+    """Clients whose DATA was answered."""
+    crowd = [Wire(stack, w.port) for _ in range(count)]
+    for wire in crowd:
+        wire.ehlo()
+        wire.envelope("a@here.test", "b@there.test")
+        wire.ask("DATA", "354 ")
+    return crowd
+
+
+def all_at_once(stack, w, count, content):
+    """Clients that have sent this content together, each as fast as it was taken."""
+    crowd = asked_for_content(stack, w, count)
+    assert at_once({wire.s: content + b".\r\n" for wire in crowd}, 60 * PATIENCE), w.log_text()[-500:]
+    return crowd
+
+
 @case("a crowd that sends all at once is read as fast as it can be written down", plain_only=True)
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
-        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+        w = Waypost(inner, smart(hop, CROWDED),
                     wrapper=memory_group(stack, MEGABYTES))
-        crowd = [Wire(inner, w.port) for _ in range(600)]
-        for wire in crowd:
-            wire.ehlo()
-            wire.envelope("a@here.test", "b@there.test")
-            wire.ask("DATA", "354 ")
-        content = b"Subject: crowd\r\n\r\n" + (b"0" * 78 + b"\r\n") * 3000 + b".\r\n"
-        assert at_once({wire.s: content for wire in crowd}, 60 * PATIENCE), w.log_text()[-500:]
+        crowd = all_at_once(inner, w, 600, b"Subject: crowd\r\n\r\n" + (b"0" * 78 + b"\r\n") * 3000)
         for wire in crowd:
             wire.expect("250 2.0.0")
         wait_for(lambda: len(hop.messages) == len(crowd), 60, "all of it to arrive")
@@ -604,15 +616,10 @@ def _(stack):
 def _(stack):
     hop = Hop(stack)
     with contextlib.ExitStack() as inner:
-        w = Waypost(inner, smart(hop, "limits { sessions-per-client = 4000 sessions = 4000 }"),
+        w = Waypost(inner, smart(hop, CROWDED),
                     wrapper=memory_group(stack, MEGABYTES))
-        crowd = [Wire(inner, w.port) for _ in range(400)]
-        for wire in crowd:
-            wire.ehlo()
-            wire.envelope("a@here.test", "b@there.test")
-            wire.ask("DATA", "354 ")
-        content = b"Subject: crowd\r\n" + (b"X-Long: " + b"0" * 70 + b"\r\n") * 3000 + b"\r\nx\r\n.\r\n"
-        assert at_once({wire.s: content for wire in crowd}, 60 * PATIENCE), w.log_text()[-500:]
+        header = b"Subject: crowd\r\n" + (b"X-Long: " + b"0" * 70 + b"\r\n") * 3000
+        crowd = all_at_once(inner, w, 400, header + b"\r\nx\r\n")
         replies = [wire.reply() for wire in crowd]
         taken = sum(reply.startswith("250 2.0.0") for reply in replies)
         assert {reply[:9] for reply in replies} <= {"250 2.0.0", "452 4.3.1"}, replies
@@ -624,15 +631,11 @@ def _(stack):
 @case("clients that wait for the disk hold their mail, and not what decoded it", plain_only=True)
 def _(stack):
     world, count = World(), 400
-    w = Waypost(stack, smart(Hop(stack), "limits { sessions-per-client = 4000 sessions = 4000 }"),
+    w = Waypost(stack, smart(Hop(stack), CROWDED),
                 env=world.env, start=False)
     w.env["FAULTS_UNDER"] = f"{w.data}/queue"
     w.start()
-    crowd = [Wire(stack, w.port) for _ in range(count)]
-    for wire in crowd:
-        wire.ehlo()
-        wire.envelope("a@here.test", "b@there.test")
-        wire.ask("DATA", "354 ")
+    crowd = asked_for_content(stack, w, count)
     before = w.metrics()["waypost_memory_anonymous_bytes"]
     stack.callback(world.set)
     world.set(hangs=True)

@@ -176,6 +176,10 @@ static void given_up_on_a_worker(void **state)
     struct body_writer *empty = body_writer_new(folder, &id);
     body_writer_add(writer, STR("bytes"));
     assert_int_equal(body_writer_flush(writer, &fault), ERR_OK);
+    body_writer_add(writer, STR("and more of it"));
+    assert_true(body_writer_memory(writer) > 0);
+    body_writer_give_up(writer); /* the first thing that freeing later does */
+    assert_int_equal(body_writer_memory(writer), 0);
     body_writer_free_later(&writer, pool);
     body_writer_free_later(&empty, pool);
     body_discard_later(&large, pool);

@@ -511,28 +511,41 @@ static void a_crowd_of_names_lets_others_pass(void **state)
     intake_set(intake, &options);
 }
 
+static void of_lines(struct buf *out, const char *first, const char *line, size_t len)
+{
+    buf_init(out, len + 100);
+    buf_cstr(out, first);
+    while (out->len < len)
+        buf_cstr(out, line);
+}
+
+/* At the first that makes them a crowd it ends; how many there are then. */
+static unsigned until_crowded(struct arrival *crowd[40], struct str content)
+{
+    unsigned count = 0;
+
+    options.held_max = 256 << 10;
+    options.held_most = 512 << 10;
+    intake_set(intake, &options);
+    for (; count < 40 && !virtual_loop.reads_little; count++) {
+        crowd[count] = start();
+        assert_true(arrival_feed(crowd[count], content, has_room, NULL));
+    }
+    return count;
+}
+
 /* Many at once, none of them large: what they take together goes to the disk before
  * it is too much, and each brings little while it is. */
 static void a_crowd_does_not_fill_the_memory(void **state)
 {
     struct arrival *crowd[41];
     struct buf body;
-    unsigned i = 0;
+    unsigned i;
 
     (void)state;
-    options.held_max = 256 << 10;
-    options.held_most = 512 << 10;
-    intake_set(intake, &options);
-    buf_init(&body, 64 << 10);
-    buf_cstr(&body, "Subject: crowd\r\n\r\n");
-    while (body.len < 30000)
-        buf_cstr(&body, "a line of it\r\n");
-    /* Each holds what it brought, as long as that is little. */
-    for (; i < 40 && !virtual_loop.reads_little; i++) {
-        crowd[i] = start();
-        assert_true(arrival_feed(crowd[i], buf_view(&body), has_room, NULL));
-    }
-    assert_in_range(i, 8, 20); /* 384 KB, in buffers of 32 and 64 */
+    of_lines(&body, "Subject: crowd\r\n\r\n", "a line of it\r\n", 30000);
+    i = until_crowded(crowd, buf_view(&body)); /* each holds what it brought, as that is little */
+    assert_in_range(i, 8, 20);                 /* 384 KB, in buffers of 32 and 64 */
     /* A report of ours on other mail is no part of it: without a file it can always be made. */
     crowd[i] = report();
     assert_true(arrival_feed(crowd[i++], STR("Subject: x\r\n\r\nsorry\r\n"), has_room, NULL));
@@ -556,10 +569,7 @@ static void a_crowd_of_small_mail_needs_no_files_where_there_is_memory(void **st
     (void)state;
     options.held_max = 256 << 10;
     intake_set(intake, &options);
-    buf_init(&body, 64 << 10);
-    buf_cstr(&body, "Subject: crowd\r\n\r\n");
-    while (body.len < 20000)
-        buf_cstr(&body, "a line of it\r\n");
+    of_lines(&body, "Subject: crowd\r\n\r\n", "a line of it\r\n", 20000);
     for (unsigned i = 0; i < 40; i++) {
         crowd[i] = start();
         assert_true(arrival_feed(crowd[i], buf_view(&body), has_room, NULL));
@@ -570,14 +580,6 @@ static void a_crowd_of_small_mail_needs_no_files_where_there_is_memory(void **st
     buf_clear(&body);
 }
 
-static void of_header(struct buf *out, size_t len)
-{
-    buf_init(out, len + 100);
-    buf_cstr(out, "From: a@here.test\r\n");
-    while (out->len < len)
-        buf_cstr(out, "X-Long: as long as this\r\n");
-}
-
 /* A header has to stay in memory, so it counts while it comes, and with too many of them
  * a long one is refused. */
 static void a_crowd_of_headers_does_not_fill_the_memory(void **state)
@@ -585,17 +587,11 @@ static void a_crowd_of_headers_does_not_fill_the_memory(void **state)
     struct arrival_end end = { .has_8bit = false };
     struct arrival *crowd[40], *small;
     struct buf header;
-    unsigned i = 0;
+    unsigned i;
 
     (void)state;
-    options.held_max = 256 << 10;
-    options.held_most = 512 << 10;
-    intake_set(intake, &options);
-    of_header(&header, 30000);
-    for (; i < 40 && !virtual_loop.reads_little; i++) {
-        crowd[i] = start();
-        assert_true(arrival_feed(crowd[i], buf_view(&header), has_room, NULL));
-    }
+    of_lines(&header, "From: a@here.test\r\n", "X-Long: as long as this\r\n", 30000);
+    i = until_crowded(crowd, buf_view(&header));
     assert_in_range(i, 8, 14);
     for (; i < 40; i++) {
         crowd[i] = start();
